@@ -1,0 +1,155 @@
+"""The rows of a landscape database: its tables, and the records that are read from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import sqlalchemy as sa
+
+
+class Coordinates(sa.TypeDecorator):
+    """(N, 3) float64, or None, as raw little-endian bytes; read back as a read-only array."""
+
+    impl = sa.LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value, dialect):
+        return None if value is None else np.ascontiguousarray(value, dtype="<f8").tobytes()
+
+    def process_result_value(self, value, dialect):
+        return None if value is None else np.frombuffer(value, dtype="<f8").reshape(-1, 3)
+
+
+schema = sa.MetaData()
+meta = sa.Table(
+    "meta",
+    schema,
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
+)
+minimum = sa.Table(
+    "minimum",
+    schema,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("energy", sa.Float, nullable=False),
+    sa.Column("positions", Coordinates, nullable=False),
+    sa.Column("max_force", sa.Float),
+    sa.Column("lowest_eigenvalue", sa.Float),
+    sa.Column("visits", sa.Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+link = sa.Table(
+    "link",
+    schema,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("a", sa.ForeignKey("minimum.id"), nullable=False),
+    sa.Column("b", sa.ForeignKey("minimum.id"), nullable=False),
+    sa.Column("energy", sa.Float, nullable=False),
+    sa.Column("positions", Coordinates, nullable=False),
+    sa.Column("verified", sa.Boolean, nullable=False),
+    sa.Column("max_force", sa.Float),
+    sa.Column("negative_eigenvalues", sa.Integer),
+    sa.Column("lowest_eigenvalue", sa.Float),
+    sqlite_autoincrement=True,  # an id is never given twice: an estimate that is replaced is gone
+)
+search = sa.Table(
+    "search",
+    schema,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("key", sa.String, nullable=False, unique=True),
+    sa.Column("settings", sa.JSON, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False, default=0),
+    sa.Column("done", sa.Integer, nullable=False, default=0),
+    sa.Column("target", sa.Integer, nullable=False, default=0),
+    sa.Column("gradient_calls", sa.Integer, nullable=False, default=0),
+    sa.Column("state", sa.LargeBinary),
+)
+quench = sa.Table(
+    "quench",
+    schema,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("search", sa.ForeignKey("search.id"), nullable=False),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("walker", sa.Integer, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("energy", sa.Float),
+    sa.Column("positions", Coordinates),
+    sa.Column("gradient_calls", sa.Integer, nullable=False),
+    sa.Column("minimum", sa.ForeignKey("minimum.id")),
+    sa.UniqueConstraint("search", "step", "walker"),
+)
+attempt = sa.Table(
+    "attempt",
+    schema,
+    sa.Column("a", sa.ForeignKey("minimum.id"), primary_key=True),
+    sa.Column("b", sa.ForeignKey("minimum.id"), primary_key=True),
+    sa.Column("strategy", sa.String, primary_key=True),
+    sa.Column("outcome", sa.String, nullable=False),
+    sa.Column("count", sa.Integer, nullable=False),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Minimum:
+    """A minimum as stored: energy (eV or epsilon), positions (N, 3) (Å or sigma)."""
+
+    id: int
+    energy: float
+    positions: np.ndarray
+    max_force: float | None
+    lowest_eigenvalue: float | None
+    visits: int
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """What connects two minima (ids in ascending order; equal for a degenerate rearrangement).
+
+    `verified` means a transition state proven by its Hessian and by quenches down both sides;
+    otherwise the energy is an estimate, an upper bound of the barrier.
+    """
+
+    id: int
+    minima: tuple[int, int]
+    energy: float
+    positions: np.ndarray
+    verified: bool
+    max_force: float | None = None
+    negative_eigenvalues: int | None = None
+    lowest_eigenvalue: float | None = None
+
+
+class SearchRecord(NamedTuple):
+    """One search: its settings, how far it came, and what it needs to go on (`state`)."""
+
+    id: int
+    key: str
+    settings: dict[str, Any]
+    step: int
+    done: int
+    target: int
+    gradient_calls: int
+    state: bytes | None
+
+
+class QuenchRecord(NamedTuple):
+    """One quench of a search; `minimum` is None where no minimum was accepted."""
+
+    step: int
+    walker: int
+    status: str
+    energy: float | None
+    positions: np.ndarray | None
+    gradient_calls: int
+    minimum: int | None
+
+
+class AttemptRecord(NamedTuple):
+    """The last outcome of connecting a pair by one strategy, and how often it was tried."""
+
+    minima: tuple[int, int]
+    strategy: str
+    outcome: str
+    count: int

@@ -1,0 +1,8 @@
+"""Force fields: arrays in, energies and forces out. Knows nothing of molecules or searches."""
+
+import jax
+
+# Certified minima need float64 Hessians (forces of 1e-4 eV/Å are below the noise of float32 on
+# a soft mode), and jax hands out float32 unless told so before the first array is made. Every
+# array of this package states its dtype, so that float32 work stays float32.
+jax.config.update("jax_enable_x64", True)

@@ -1,0 +1,65 @@
+"""Closed-form potentials: the clusters on which searches are proven."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from topokrates.model.layout import pairs_within
+from topokrates.model.potential import REDUCED, CompiledPotential
+
+
+@dataclass(frozen=True)
+class LennardJonesEnergy:
+    """V = sum over pairs of 4 (r^-12 - r^-6), in units of epsilon and sigma."""
+
+    def __call__(self, inputs: dict[str, Array], positions: Array) -> tuple[Array, Array]:
+        pairs = pairs_within(positions, inputs["real"], None)
+        inverse_sixth = pairs.distances**-6
+        energy = 2 * jnp.sum(jnp.where(pairs.mask, inverse_sixth * (inverse_sixth - 1), 0))
+        return energy, pairs.overflow
+
+    def enlarged(self, overflow: int) -> "LennardJonesEnergy":
+        return self
+
+
+@dataclass(frozen=True)
+class LennardJones:
+    """Force field of identical Lennard-Jones particles.
+
+    Attributes:
+        dtype: "float32" or "float64".
+        device: jax device; None for the default one.
+        threads: structures evaluated side by side on a CPU.
+    """
+
+    dtype: str = "float64"
+    device: jax.Device | None = None
+    threads: int = 1
+    name: str = "LJ"
+
+    def bind(
+        self, numbers: np.ndarray, charge: int = 0, unpaired: int = 0, atoms: int | None = None
+    ) -> CompiledPotential:
+        """The potential of a cluster of `len(numbers)` particles, padded to `atoms`."""
+        description: dict[str, Any] = {
+            "name": self.name,
+            "weights": None,
+            "units": {"energy": REDUCED.energy, "length": REDUCED.length},
+        }
+        real = np.arange(atoms or len(numbers)) < len(numbers)
+        return CompiledPotential(
+            self.name,
+            numbers,
+            LennardJonesEnergy(),
+            {"real": real},
+            REDUCED,
+            description,
+            len(real),
+            self.dtype,
+            self.device,
+            self.threads,
+        )

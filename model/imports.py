@@ -1,0 +1,543 @@
+"""Weights that other programs wrote, read without them and without running what they contain.
+
+Two kinds are read: the zip that `torch.save` makes of an SO3krates or SO3LR module of the package
+so3krates-torch, and the authors' `params.pkl` (numpy arrays) with `hyperparameters.json`. Both hold
+a pickle, and a pickle is a program: it may name any function and have it called. Here it cannot.
+Every name it may mention is listed below; a listed name becomes an inert stand-in that only records
+what it was called with, anything else is refused by name. Arrays are made afterwards from these
+records, each checked against the bytes that are there.
+
+The correspondence of names between the two kinds is stated in so3krates-torch 0.2.1 (MIT),
+`tools/jax_torch_conversion.py`. Linear layers are transposed between them, and so are the
+projections of each head; the element tables of torch begin with hydrogen, those of flax with Z = 0.
+"""
+
+import io
+import json
+import math
+import pickle
+import pickletools
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from topokrates.model.errors import InputError
+from topokrates.model.weights import LARGEST_FILE, Z_MAX, check_architecture
+
+BERNSTEIN_GAMMA = float(np.float32(0.9448630629184640))  # 1/Å; a float32 constant of the authors
+LAYER_NORM_EPSILON = 1e-6
+
+_TORCH_NAMES = {
+    "__builtin__": "set",
+    "builtins": "set",
+    "collections": "OrderedDict",
+    "torch": "FloatStorage DoubleStorage LongStorage IntStorage BoolStorage float32 float64",
+    "torch._utils": "_rebuild_parameter _rebuild_tensor_v2",
+    "torch.nn.modules.activation": "SiLU",
+    "torch.nn.modules.container": "ModuleList Sequential",
+    "torch.nn.modules.linear": "Identity Linear",
+    "torch.nn.modules.normalization": "LayerNorm",
+    "torch.nn.modules.sparse": "Embedding",
+    "so3krates_torch.blocks.embedding": "ChargeSpinEmbedding EuclideanEmbedding InvariantEmbedding",
+    "so3krates_torch.blocks.euclidean_transformer": (
+        "EuclideanAttentionBlock EuclideanTransformer FilterNet InteractionBlock"
+    ),
+    "so3krates_torch.blocks.output_block": (
+        "AtomicEnergyOutputHead DipoleVecOutputHead HirshfeldOutputHead PartialChargesOutputHead"
+    ),
+    "so3krates_torch.blocks.physical_potentials": (
+        "DispersionInteraction ElectrostaticInteraction ZBLRepulsion"
+    ),
+    "so3krates_torch.blocks.radial_basis": "BernsteinBasis ComputeRBF",
+    "so3krates_torch.blocks.so3_conv_invariants": "L0Contraction",
+    "so3krates_torch.modules.cutoff": "CosineCutoff PhysNetCutoff",
+    "so3krates_torch.modules.models": "SO3LR So3krates",
+    "so3krates_torch.modules.spherical_harmonics": "RealSphericalHarmonics",
+}
+_NUMPY_NAMES = {
+    "_codecs": "encode",
+    "flax.core.frozen_dict": "FrozenDict",
+    "numpy": "dtype ndarray",
+    "numpy.core.multiarray": "_reconstruct",
+    "numpy._core.multiarray": "_reconstruct",
+    "numpy.core.numeric": "_frombuffer",
+    "numpy._core.numeric": "_frombuffer",
+}
+_STORAGES = {
+    "torch.FloatStorage": np.dtype("<f4"),
+    "torch.DoubleStorage": np.dtype("<f8"),
+    "torch.LongStorage": np.dtype("<i8"),
+    "torch.IntStorage": np.dtype("<i4"),
+    "torch.BoolStorage": np.dtype("?"),
+}
+
+
+class Import(NamedTuple):
+    """What a foreign file holds, in this package's terms (see `weights.shapes`)."""
+
+    architecture: dict[str, Any]
+    tensors: dict[str, np.ndarray]  # flat, '/'-joined names; float32, not yet checked for shape
+
+
+# --- pickles, read as data ----------------------------------------------------------------------
+
+
+class _Record:
+    """Stands in for a class or function that a pickle names; keeps what it was given."""
+
+    origin = ""
+    args: tuple[Any, ...] = ()
+    state: Any = None
+
+    def __new__(cls, *args: Any, **_: Any) -> "_Record":
+        self = object.__new__(cls)
+        self.args = args
+        return self
+
+    def __init__(self, *args: Any, **_: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, data: bytes, names: dict[str, str]) -> None:
+        super().__init__(io.BytesIO(data), encoding="latin1")
+        self._names = names
+        self._stand_ins: dict[str, type] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        origin = f"{module}.{name}"
+        if name not in self._names.get(module, "").split():
+            raise InputError(
+                f"it asks for {origin!r}, which weights do not need: refused, nothing was executed"
+            )
+        if origin not in self._stand_ins:  # fresh for each file: a file cannot alter ours
+            base = dict if name in ("OrderedDict", "FrozenDict") else _Record
+            self._stand_ins[origin] = type(name, (base,), {"origin": origin})
+        return self._stand_ins[origin]
+
+    def persistent_load(self, pid: Any) -> Any:
+        return ("persistent", pid)
+
+
+def _unpickle(data: bytes, names: dict[str, str]) -> Any:
+    """The object tree of a pickle, with stand-ins for everything that is not plain data."""
+    try:
+        for opcode, argument, _ in pickletools.genops(data):
+            if opcode.name.startswith("EXT"):
+                raise InputError("it uses the pickle extension registry: refused")
+            # The memo is an array as long as its highest index, however short the file.
+            if opcode.name.endswith("PUT") and not 0 <= int(argument or 0) <= len(data):
+                raise InputError("its pickle is not one that a program would write: refused")
+        return _Unpickler(data, names).load()
+    except InputError:
+        raise
+    except Exception as error:  # whatever a malformed stream provokes, it is not a weights file
+        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"its pickle is truncated or corrupt ({detail})") from error
+
+
+def _is_shape(value: Any) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) <= 8
+        and all(type(n) is int and 0 <= n <= LARGEST_FILE for n in value)
+    )
+
+
+def _numpy_array(record: Any, name: str) -> np.ndarray:
+    """An array from the record of numpy's own pickle of it; floating point only."""
+    corrupt = InputError(f"the array {name} is not one that numpy would write")
+    if not isinstance(record, _Record):
+        raise InputError(f"{name} is not a numpy array but a {type(record).__name__}")
+    if record.origin.endswith("._reconstruct"):
+        state = record.state
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise corrupt
+        _, shape, dtype, fortran, raw = state
+    elif record.origin.endswith("._frombuffer") and len(record.args) == 4:
+        raw, dtype, shape, order = record.args
+        fortran = order == "F"
+    else:
+        raise InputError(f"{name} is not a numpy array but a {record.origin}")
+    if not isinstance(dtype, _Record) or dtype.origin != "numpy.dtype" or not dtype.args:
+        raise corrupt
+    if dtype.args[0] not in ("f2", "f4", "f8"):
+        raise InputError(f"the array {name} has dtype {dtype.args[0]}, not a floating-point one")
+    order = dtype.state[1] if isinstance(dtype.state, tuple) and len(dtype.state) > 1 else "="
+    kind = np.dtype((">" if order == ">" else "<") + dtype.args[0])
+    if isinstance(raw, _Record) and raw.origin == "_codecs.encode" and len(raw.args) == 2:
+        raw = raw.args[0].encode("latin1") if isinstance(raw.args[0], str) else None
+    if not isinstance(raw, bytes | bytearray) or not _is_shape(shape):
+        raise corrupt
+    if len(raw) != math.prod(shape) * kind.itemsize:
+        raise corrupt
+    array = np.frombuffer(raw, kind).reshape(shape, order="F" if fortran else "C")
+    return array.astype(np.float64)
+
+
+# --- the torch file -----------------------------------------------------------------------------
+
+
+def _torch_tensor(record: Any, name: str, read: Callable[[str], bytes]) -> np.ndarray:
+    """An array from the record of `_rebuild_tensor_v2(storage, offset, size, stride, ...)`."""
+    corrupt = InputError(f"the tensor {name} is not one that torch would write")
+    while isinstance(record, _Record) and record.origin.endswith("_rebuild_parameter"):
+        record = record.args[0] if record.args else None
+    if not isinstance(record, _Record) or not record.origin.endswith("_rebuild_tensor_v2"):
+        raise corrupt
+    if len(record.args) < 4:
+        raise corrupt
+    storage, offset, size, stride = record.args[:4]
+    if not (isinstance(storage, tuple) and len(storage) == 2 and storage[0] == "persistent"):
+        raise corrupt
+    match storage[1]:
+        case ("storage", type() as kind, str() as key, _, int()):
+            dtype = _STORAGES.get(getattr(kind, "origin", ""))
+        case _:
+            raise corrupt
+    if dtype is None or not (_is_shape(size) and _is_shape(stride) and len(size) == len(stride)):
+        raise corrupt
+    raw = read(key)
+    items = len(raw) // dtype.itemsize
+    last = sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    outside = type(offset) is not int or offset < 0 or offset + last >= items
+    if outside or not 0 < math.prod(size) <= items:
+        raise InputError(f"the tensor {name} reaches outside its storage")
+    flat = np.frombuffer(raw, dtype, count=items)[offset:]
+    strides = tuple(step * dtype.itemsize for step in stride)
+    return np.lib.stride_tricks.as_strided(flat, size, strides).astype(np.float64)
+
+
+def _module_tensors(module: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Walk a torch module: (dotted name, record) of each parameter and buffer that is set."""
+    state = module.state if isinstance(module, _Record) else None
+    if not isinstance(state, dict) or depth > 12:
+        raise InputError(f"the module {prefix or 'at its top'} is not one that torch would write")
+    if module.origin.endswith(".LayerNorm") and state.get("eps") != LAYER_NORM_EPSILON:
+        raise InputError(f"{prefix}eps is {state.get('eps')!r}; known is {LAYER_NORM_EPSILON}")
+    for group in ("_parameters", "_buffers", "_modules"):
+        children = state.get(group, {})
+        if not isinstance(children, dict):
+            raise InputError(f"{prefix}{group} is not one that torch would write")
+        for name, child in children.items():
+            if child is not None and group == "_modules":
+                yield from _module_tensors(child, f"{prefix}{name}.", depth + 1)
+            elif child is not None:
+                yield f"{prefix}{name}", child
+
+
+def _zip_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        if archive.getinfo(name).file_size > LARGEST_FILE:
+            raise InputError(f"its member {name} is too large to be weights")
+        return archive.read(name)
+    except InputError:
+        raise
+    except Exception as error:  # KeyError, BadZipFile, zlib.error, encryption, odd methods
+        raise InputError(f"its member {name} is missing or damaged") from error
+
+
+def read_torch(data: bytes) -> Import:
+    """Weights from the bytes of a file that `torch.save(module)` wrote.
+
+    Raises `InputError` for anything else: truncated, malicious, of another kind of network, or
+    with settings that this package does not implement (named).
+    """
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except Exception as error:
+        raise InputError("it is not a whole torch file (the zip directory is missing)") from error
+    roots = [n[: -len("data.pkl")] for n in archive.namelist() if n.endswith("data.pkl")]
+    if len(roots) != 1:
+        raise InputError("it is a zip, but not one that torch.save wrote")
+    root, names = roots[0], set(archive.namelist())
+    if f"{root}byteorder" in names and _zip_member(archive, f"{root}byteorder") != b"little":
+        raise InputError("its numbers are big-endian; save it on a little-endian machine")
+    module = _unpickle(_zip_member(archive, f"{root}data.pkl"), _TORCH_NAMES)
+    if not isinstance(module, _Record) or not module.origin.endswith((".SO3LR", ".So3krates")):
+        raise InputError("it holds no SO3LR or So3krates module (a bare state_dict has no settings)")
+    storages: dict[str, bytes] = {}
+
+    def read(key: str) -> bytes:
+        if key not in storages:
+            storages[key] = _zip_member(archive, f"{root}data/{key}")
+        return storages[key]
+
+    source: dict[str, np.ndarray] = {}
+    for name, record in _module_tensors(module):
+        if name in source or len(source) > 5000:
+            raise InputError(f"the module holds too many tensors ({name} again)")
+        source[name] = _torch_tensor(record, name, read)
+    state = {k: v for k, v in module.state.items() if isinstance(k, str) and not k.startswith("_")}
+    renamed = {"r_max": "cutoff", "cutoff_fn_name": "cutoff_fn"}
+    renamed |= {f"{k}_name": k for k in ("activation_fn", "energy_activation_fn")}
+    settings = {renamed.get(k, k): v for k, v in state.items() if f"{k}_name" not in state}
+    gamma = source.get("radial_embedding.radial_basis_fn.gamma", np.float64(BERNSTEIN_GAMMA))
+    shift = source.pop("atomic_energy_output_block.energy_shifts", np.zeros(1)).ravel()
+    # Filters are registered twice, in the layer and in its attention block; the rest is constants.
+    for name in list(source):
+        again = name.replace(".euclidean_attention_block.filter_net_", ".filter_net_")
+        if again != name and np.array_equal(source[name], source.get(again, np.nan)):
+            del source[name]
+        elif name.startswith("radial_embedding.") or name.rsplit(".", 1)[-1] in (
+            *("degree_repeats", "cg_rep", "segment_ids", "segment_sum_matrix"),
+        ):
+            del source[name]
+    return _convert(settings, source, float(gamma), shift, torch=True)
+
+
+# --- the authors' flax file ---------------------------------------------------------------------
+
+
+def _flatten(tree: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if not isinstance(key, str) or depth > 12:
+            raise InputError(f"{prefix}{key!r} is not the name of a parameter")
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}/", depth + 1)
+        else:
+            yield f"{prefix}{key}", value
+
+
+def read_flax(params: bytes, hyperparameters: bytes) -> Import:
+    """Weights from the bytes of the authors' `params.pkl` and `hyperparameters.json`.
+
+    Raises `InputError` as `read_torch` does.
+    """
+    try:
+        config = json.loads(hyperparameters)
+        settings, data = dict(config["model"]), dict(config["data"])
+        shifts = {int(k): float(v) for k, v in (data.get("energy_shifts") or {}).items()}
+    except Exception as error:
+        raise InputError("hyperparameters.json holds no settings (model and data)") from error
+    tree = _unpickle(params, _NUMPY_NAMES)
+    if not isinstance(tree, dict) or not isinstance(tree.get("params", tree), dict):
+        raise InputError("its pickle holds no tree of parameters")
+    flat = dict(_flatten(tree.get("params", tree)))
+    source = {name: _numpy_array(record, name) for name, record in flat.items()}
+    learned = source.pop("observables_0/energy_offset", np.zeros(1)).ravel()
+    shift = np.array([shifts.get(z, 0.0) for z in range(1, Z_MAX + 1)])
+    shift = shift + (learned[1:] if learned.size == Z_MAX + 1 else learned)
+    settings["avg_num_neighbors"] = data.get("avg_num_neighbors")
+    return _convert(settings, source, BERNSTEIN_GAMMA, shift, torch=False)
+
+
+# --- conversion ---------------------------------------------------------------------------------
+
+# Settings with one value that the network here implements.
+_FIXED = {
+    "activation_fn": "silu",
+    "energy_activation_fn": "silu",
+    "qk_non_linearity": "identity",
+    "residual_mlp_2": False,
+    "final_mlp_layers": 2,
+    "interaction_bias": True,
+    "initialize_ev_to_zeros": True,
+    "trainable_rbf": False,
+    "use_final_bias_bool": True,
+    "force_mode": "constrained",
+}
+# Settings that say nothing of the finished function: how it was trained, stored, or is evaluated.
+_WITHOUT_EFFECT = set(
+    "layers_behave_like_identity_fn_at_init output_is_zero_at_init input_convention cutoff_lr "
+    "force_regression_dim training device dtype seed num_elements avg_num_neighbors_param cutoff_p "
+    "atomic_type_shifts energy_learn_atomic_type_shifts num_embeddings embedding_scale r_max_lr "
+    "neighborlist_format_lr use_lr".split()
+)
+
+
+def _architecture(settings: dict[str, Any], gamma: float, has_shift: bool) -> dict[str, Any]:
+    left = {k: v for k, v in settings.items() if k not in _WITHOUT_EFFECT}
+
+    def take(key: str, *default: Any) -> Any:
+        if key not in left and not default:
+            raise InputError(f"its settings lack {key!r}")
+        return left.pop(key, *default)
+
+    def choose(key: str, known: dict[str, Any]) -> Any:
+        value = take(key)
+        if not isinstance(value, str) or value not in known:
+            raise InputError(f"its setting {key} is {value!r}; known are {', '.join(known)}")
+        return known[value]
+
+    for key, value in _FIXED.items():
+        given = take(key, value)
+        if given != value or type(given) is not type(value):
+            raise InputError(f"its setting {key} is {given!r}; only {value!r} is implemented")
+    for first, second in (("layer_normalization_1", "layer_normalization_2"),):
+        if left.get(first) != take(second):
+            raise InputError(f"its settings {first} and {second} differ; they must agree")
+    neighbours = take("avg_num_neighbors", None)
+    basis = choose("radial_basis_fn", {"bernstein": "bernstein", "physnet": "physnet"})
+    damping = take("dispersion_energy_cutoff_lr_damping", None)
+    width = take("num_features_head", None)
+    degrees = take("degrees")
+    found = {
+        "features": take("num_features"),
+        "layers": take("num_layers"),
+        "heads": take("num_heads"),
+        "degrees": list(degrees) if isinstance(degrees, list | tuple) else degrees,
+        "cutoff": take("cutoff"),
+        "radial_functions": take("num_radial_basis_fn"),
+        "radial_basis": basis,
+        "radial_gamma": gamma if basis == "bernstein" else 1.0,  # PhysNet: exp(-r)
+        "cutoff_function": choose("cutoff_fn", {"phys": "polynomial", "cosine": "cosine"}),
+        "message_norm": choose(
+            "message_normalization",
+            {"avg_num_neighbors": neighbours, "sqrt_num_features": None, "identity": 1.0},
+        ),
+        "layer_norm": take("layer_normalization_1"),
+        "residual_mlp": take("residual_mlp_1"),
+        "charge_embedding": take("use_charge_embed", False),
+        "spin_embedding": take("use_spin_embed", False),
+        "energy_scale": take("energy_learn_atomic_type_scales", False),
+        "energy_shift": has_shift,
+        "energy_hidden": take("energy_regression_dim"),
+        "repulsion": take("zbl_repulsion_bool", False),
+        "electrostatics": take("electrostatic_energy_bool", False),
+        "dispersion": take("dispersion_energy_bool", False),
+        "electrostatic_scale": take("electrostatic_energy_scale", 4.0),
+        "dispersion_scale": take("dispersion_energy_scale", 1.2),
+        "dispersion_damping": 2.0 if damping is None else damping,
+    }
+    for key, value in left.items():
+        if value is not None and value is not False:  # what is switched off does no harm
+            raise InputError(f"its setting {key} = {value!r} is not known here")
+    checked = check_architecture(found)
+    if width not in (None, checked["features"] // checked["heads"]):
+        raise InputError(f"its setting num_features_head is {width!r}, not features / heads")
+    return checked
+
+
+def _names(a: dict[str, Any]) -> Iterator[tuple[str, str | tuple[str, ...], Any, str]]:
+    """(our name, torch name, flax name, kind) of each tensor; several names are stacked."""
+
+    def dense(ours: str, torch: str, flax: str) -> Iterator[tuple[str, str, str, str]]:
+        yield f"{ours}/kernel", f"{torch}.weight", f"{flax}/kernel", "kernel"
+        yield f"{ours}/bias", f"{torch}.bias", f"{flax}/bias", "plain"
+
+    torch, flax = "inv_feature_embedding.embedding.weight", "feature_embeddings_0/Embed_0/embedding"
+    yield "embedding/elements", torch, flax, "elements"
+    states = [s for s in ("charge_embedding", "spin_embedding") if a[s]]
+    for number, s in enumerate(states, 1):
+        flax = f"feature_embeddings_{number}/ChargeSpinEmbedSparse_0"
+        yield f"{s}/elements", f"{s}.Wq.weight", f"{flax}/Embed_0/embedding", "elements"
+        yield f"{s}/key", f"{s}.Wk", f"{flax}/Embed_1/embedding", "plain"
+        yield f"{s}/value", f"{s}.Wv", f"{flax}/Embed_2/embedding", "plain"
+        for k in (0, 1):
+            torch = f"{s}.mlp.{2 * k + 1}.weight"
+            yield f"{s}/linear_{k}/kernel", torch, f"{flax}/Residual_0/layers_{k}/kernel", "kernel"
+    for i in range(a["layers"]):
+        ours, torch, flax = f"layer_{i}", f"euclidean_transformers.{i}", f"layers_{i}"
+        block, heads = f"{flax}/attention_block", f"{torch}.euclidean_attention_block"
+        for stream, short, n in (("feature", "inv", 1), ("euclidean", "ev", 2)):
+            for part, net in (("radial", "mlp_rbf"), ("spherical", "mlp_ev")):
+                for k, place in enumerate(("0", f"{net}_layer_1.0")):
+                    yield from dense(
+                        f"{ours}/attention/{stream}_filter/{part}_{k}",
+                        f"{torch}.filter_net_{short}.{net}.{place}",
+                        f"{block}/{part}_filter{n}_layer_{k + 1}",
+                    )
+            for role in ("query", "key", "value"):
+                if (stream, role) != ("euclidean", "value"):  # its value is the harmonics
+                    name, w = f"{ours}/attention/{stream}_{role}", f"W_{role[0]}_{short}"
+                    yield name, f"{heads}.{w}", f"{block}/W{role[0]}{n}", "heads"
+        if a["residual_mlp"]:
+            for k in (0, 1):
+                flax_name = f"{flax}/res_mlp_1_layer_{k + 1}"
+                yield from dense(f"{ours}/mlp/linear_{k}", f"{torch}.mlp_1.{2 * k + 1}", flax_name)
+        if a["layer_norm"]:
+            for k in (0, 1):
+                norm = f"{flax}/layer_normalization_{k + 1}"
+                for leaf, w in (("scale", "weight"), ("bias", "bias")):
+                    weight = f"{torch}.layer_norm_inv_{k + 1}.{w}"
+                    yield f"{ours}/norm_{k}/{leaf}", weight, f"{norm}/{leaf}", "plain"
+        exchange = f"{flax}/exchange_block/mlp_layer_2"
+        yield from dense(f"{ours}/interaction", f"{torch}.interaction_block.linear_layer", exchange)
+    torch, flax = "atomic_energy_output_block", "observables_0"
+    yield from dense("energy/hidden", f"{torch}.layers.0", f"{flax}/energy_dense_regression")
+    yield from dense("energy/output", f"{torch}.final_layer", f"{flax}/energy_dense_final")
+    if a["energy_scale"]:
+        yield "energy/scale", f"{torch}.energy_scales.weight", f"{flax}/atomic_scales", "column"
+    if a["repulsion"]:
+        for name, parts in (("a", "a1 a2 a3 a4"), ("c", "c1 c2 c3 c4"), ("d", "d"), ("p", "p")):
+            torch_names = tuple(f"zbl_repulsion.{part}_raw" for part in parts.split())
+            flax_names = tuple(f"{flax}/zbl_repulsion/{part}" for part in parts.split())
+            yield f"repulsion/{name}", torch_names, flax_names, "stack"
+    if a["electrostatics"]:
+        torch, head = "partial_charges_output_block", f"{flax}/electrostatic_energy/partial_charges"
+        table = f"{torch}.atomic_embedding.weight"
+        yield "charges/elements", table, f"{head}/Embed_0/embedding", "table column"
+        torch = f"{torch}.transform_inv_features"
+        yield from dense("charges/hidden", f"{torch}.0", f"{head}/charge_dense_regression_vec")
+        yield from dense("charges/output", f"{torch}.2", f"{head}/charge_dense_final_vec")
+    if a["dispersion"]:
+        torch, head = "hirshfeld_output_block", "observables_2"
+        table = f"{torch}.v_shift_embedding.weight"
+        yield "hirshfeld/elements", table, f"{head}/Embed_0/embedding", "table column"
+        table = f"{torch}.q_embedding.weight"
+        yield "hirshfeld/queries", table, f"{head}/Embed_1/embedding", "table"
+        torch, head = f"{torch}.transform_features", f"{head}/hirshfeld_ratios_dense"
+        yield from dense("hirshfeld/hidden", f"{torch}.0", f"{head}_regression")
+        yield from dense("hirshfeld/output", f"{torch}.2", f"{head}_final")
+
+
+def _element_rows(array: np.ndarray, first: int, name: str) -> np.ndarray:
+    """Rows for Z = 0 ... Z_MAX from rows that begin at Z = `first`; Z = 0 and the rest are zero."""
+    array = array[1 - first :]
+    if len(array) > Z_MAX:
+        raise InputError(f"the tensor {name} has rows for more than {Z_MAX} elements")
+    rows = np.zeros((Z_MAX + 1, *array.shape[1:]))
+    rows[1 : len(array) + 1] = array
+    return rows
+
+
+def _convert(
+    settings: dict[str, Any],
+    source: dict[str, np.ndarray],
+    gamma: float,
+    shift: np.ndarray,
+    *,
+    torch: bool,
+) -> Import:
+    """Rename, transpose and pad. A shift that is the same for each element is dropped: it moves
+    every energy of a molecule alike and costs digits in float32."""
+    has_shift = bool(np.any(shift != shift[0]))
+    a = _architecture(settings, gamma, has_shift)
+    tensors: dict[str, np.ndarray] = {}
+    used: set[str] = set()
+    for ours, torch_name, flax_name, kind in _names(a):
+        name = torch_name if torch else flax_name
+        parts = name if isinstance(name, tuple) else (name,)
+        for part in parts:
+            if part not in source:
+                raise InputError(f"the tensor {part} is missing")
+        used.update(parts)
+        if kind == "stack":
+            value = np.concatenate([source[part].ravel() for part in parts])
+            value = value.reshape(()) if value.size == 1 else value
+        else:
+            value = source[parts[0]]
+        transposed = (kind == "kernel" or kind in ("elements", "column")) and torch
+        if transposed and value.ndim == 2:
+            value = value.T
+        elif kind == "heads" and not torch and value.ndim == 3:
+            value = value.transpose(0, 2, 1)
+        if "column" in kind and value.ndim == 2 and value.shape[1] == 1:
+            value = value[:, 0]
+        if kind not in ("kernel", "plain", "heads", "stack"):
+            first = 1 if torch and "table" not in kind else 0
+            value = _element_rows(value, first, parts[0])
+        tensors[ours] = np.ascontiguousarray(value, np.float32)
+    if has_shift:
+        tensors["energy/shift"] = _element_rows(shift, 1, "energy shifts").astype(np.float32)
+    unused = sorted(set(source) - used)
+    if unused:
+        raise InputError(f"the tensor {unused[0]} has no place in its architecture")
+    return Import(a, tensors)

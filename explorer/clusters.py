@@ -29,8 +29,8 @@ import numpy as np
 LARGEST_PER_TOLERANCE = 4.0
 
 _CHUNK = 16  # rotations scored at once before the best of them is refined
-_GRID = 300  # starting rotations for structures that differ
-_REFINED = 12  # of these, the best so many are refined
+_GRID = 1000  # starting rotations for structures that differ
+_REFINED = 20  # of these, the best so many are refined
 _FORBIDDEN = 1e6  # squared distance between particles of different kinds
 
 

@@ -107,7 +107,7 @@ class Store:
         self._engine.dispose()
 
     def _check(self) -> None:
-        with self._reading() as connection:
+        with self.snapshot() as connection:
             tables = sqlite.tables(connection)
             trouble = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
         if not tables:
@@ -165,16 +165,21 @@ class Store:
                 raise
 
     @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """All reads inside see the same state. Nothing may be written inside."""
         with self._lock, self._guard():
             if self._connection is not None:
                 yield self._connection
-            else:
-                with self._engine.connect() as connection, connection.begin():
+                return
+            with self._engine.connect() as connection, connection.begin():
+                self._connection = connection
+                try:
                     yield connection
+                finally:
+                    self._connection = None
 
     def _rows(self, statement: sa.Executable) -> list[Any]:
-        with self._reading() as connection:
+        with self.snapshot() as connection:
             try:
                 return list(connection.execute(statement).all())
             except ValueError as error:  # an array whose bytes are not whole rows of three
@@ -186,7 +191,7 @@ class Store:
 
     def data_version(self) -> int:
         """A number that changes when another process has committed something."""
-        with self._reading() as connection:
+        with self.snapshot() as connection:
             return int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
 
     # minima and links

@@ -19,16 +19,15 @@ import pickle
 import pickletools
 import zipfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-
 from topokrates.model.errors import InputError
 from topokrates.model.weights import LARGEST_FILE, Z_MAX, check_architecture
 
 BERNSTEIN_GAMMA = float(np.float32(0.9448630629184640))  # 1/Å; a float32 constant of the authors
 LAYER_NORM_EPSILON = 1e-6
+MOST_ENTRIES = 10_000  # modules or tensors in one file; SO3LR has 207 tensors
 
 _TORCH_NAMES = {
     "__builtin__": "set",
@@ -73,6 +72,7 @@ _STORAGES = {
     "torch.IntStorage": np.dtype("<i4"),
     "torch.BoolStorage": np.dtype("?"),
 }
+_CONSTANTS = (".degree_repeats", ".cg_rep", ".segment_ids", ".segment_sum_matrix")
 
 
 class Import(NamedTuple):
@@ -118,7 +118,8 @@ class _Unpickler(pickle.Unpickler):
             )
         if origin not in self._stand_ins:  # fresh for each file: a file cannot alter ours
             base = dict if name in ("OrderedDict", "FrozenDict") else _Record
-            self._stand_ins[origin] = type(name, (base,), {"origin": origin})
+            slots = {"__slots__": ()} if base is dict else {}
+            self._stand_ins[origin] = type(name, (base,), {"origin": origin, **slots})
         return self._stand_ins[origin]
 
     def persistent_load(self, pid: Any) -> Any:
@@ -142,6 +143,20 @@ def _unpickle(data: bytes, names: dict[str, str]) -> Any:
         raise InputError(f"its pickle is truncated or corrupt ({detail})") from error
 
 
+def _collect(
+    named: Iterator[tuple[str, Any]], make: Callable[[Any, str], np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The arrays of all records, within bounds: one storage may be used by any number of them."""
+    source: dict[str, np.ndarray] = {}
+    total = 0
+    for name, record in named:
+        source[name] = make(record, name)
+        total += source[name].nbytes
+        if total > LARGEST_FILE or len(source) > MOST_ENTRIES:
+            raise InputError("it holds more than a network has")
+    return source
+
+
 def _is_shape(value: Any) -> bool:
     return (
         isinstance(value, tuple)
@@ -160,9 +175,11 @@ def _numpy_array(record: Any, name: str) -> np.ndarray:
         if not isinstance(state, tuple) or len(state) != 5:
             raise corrupt
         _, shape, dtype, fortran, raw = state
-    elif record.origin.endswith("._frombuffer") and len(record.args) == 4:
-        raw, dtype, shape, order = record.args
-        fortran = order == "F"
+        axes = None
+    elif record.origin.endswith("._frombuffer") and len(record.args) in (4, 5):
+        raw, dtype, shape, layout = record.args[:4]
+        fortran = layout == "F"
+        axes = record.args[4] if layout == "K" and len(record.args) == 5 else None
     else:
         raise InputError(f"{name} is not a numpy array but a {record.origin}")
     if not isinstance(dtype, _Record) or dtype.origin != "numpy.dtype" or not dtype.args:
@@ -175,10 +192,12 @@ def _numpy_array(record: Any, name: str) -> np.ndarray:
         raw = raw.args[0].encode("latin1") if isinstance(raw.args[0], str) else None
     if not isinstance(raw, bytes | bytearray) or not _is_shape(shape):
         raise corrupt
-    if len(raw) != math.prod(shape) * kind.itemsize:
+    axes = tuple(range(len(shape))) if axes is None else axes
+    permuted = _is_shape(axes) and sorted(axes) == list(range(len(shape)))
+    if len(raw) != math.prod(shape) * kind.itemsize or not permuted:
         raise corrupt
     array = np.frombuffer(raw, kind).reshape(shape, order="F" if fortran else "C")
-    return array.astype(np.float64)
+    return array.transpose(axes).astype(np.float64)
 
 
 # --- the torch file -----------------------------------------------------------------------------
@@ -214,25 +233,29 @@ def _torch_tensor(record: Any, name: str, read: Callable[[str], bytes]) -> np.nd
     return np.lib.stride_tricks.as_strided(flat, size, strides).astype(np.float64)
 
 
-def _module_tensors(module: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+def _module_tensors(top: Any) -> Iterator[tuple[str, Any]]:
     """Walk a torch module: (dotted name, record) of each parameter and buffer that is set."""
-    state = module.state if isinstance(module, _Record) else None
-    if not isinstance(state, dict) or depth > 12:
-        raise InputError(f"the module {prefix or 'at its top'} is not one that torch would write")
-    if module.origin.endswith(".LayerNorm") and state.get("eps") != LAYER_NORM_EPSILON:
-        raise InputError(f"{prefix}eps is {state.get('eps')!r}; known is {LAYER_NORM_EPSILON}")
-    for group in ("_parameters", "_buffers", "_modules"):
-        children = state.get(group, {})
-        if not isinstance(children, dict):
-            raise InputError(f"{prefix}{group} is not one that torch would write")
-        for name, child in children.items():
-            if child is not None and group == "_modules":
-                yield from _module_tensors(child, f"{prefix}{name}.", depth + 1)
-            elif child is not None:
-                yield f"{prefix}{name}", child
+    waiting, seen = [("", top)], 0
+    while waiting:
+        prefix, module = waiting.pop()
+        seen += 1
+        state = module.state if isinstance(module, _Record) else None
+        if not isinstance(state, dict) or seen > MOST_ENTRIES:
+            raise InputError(f"the module {prefix or 'at its top'} is not one that torch writes")
+        if module.origin.endswith(".LayerNorm") and state.get("eps") != LAYER_NORM_EPSILON:
+            raise InputError(f"{prefix}eps is {state.get('eps')!r}, not {LAYER_NORM_EPSILON}")
+        for group in ("_parameters", "_buffers", "_modules"):
+            children = state.get(group, {})
+            if not isinstance(children, dict):
+                raise InputError(f"{prefix}{group} is not one that torch would write")
+            named = [(f"{prefix}{name}", x) for name, x in children.items() if x is not None]
+            if group == "_modules":
+                waiting += [(f"{name}.", child) for name, child in named]
+            else:
+                yield from named
 
 
-def _zip_member(archive: zipfile.ZipFile, name: str) -> bytes:
+def zip_member(archive: zipfile.ZipFile, name: str) -> bytes:
     try:
         if archive.getinfo(name).file_size > LARGEST_FILE:
             raise InputError(f"its member {name} is too large to be weights")
@@ -253,56 +276,61 @@ def read_torch(data: bytes) -> Import:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except Exception as error:
         raise InputError("it is not a whole torch file (the zip directory is missing)") from error
+    if sum(member.file_size for member in archive.infolist()) > LARGEST_FILE:
+        raise InputError("it unpacks to more than weights can need")
     roots = [n[: -len("data.pkl")] for n in archive.namelist() if n.endswith("data.pkl")]
     if len(roots) != 1:
         raise InputError("it is a zip, but not one that torch.save wrote")
     root, names = roots[0], set(archive.namelist())
-    if f"{root}byteorder" in names and _zip_member(archive, f"{root}byteorder") != b"little":
+    if f"{root}byteorder" in names and zip_member(archive, f"{root}byteorder") != b"little":
         raise InputError("its numbers are big-endian; save it on a little-endian machine")
-    module = _unpickle(_zip_member(archive, f"{root}data.pkl"), _TORCH_NAMES)
+    module = _unpickle(zip_member(archive, f"{root}data.pkl"), _TORCH_NAMES)
     if not isinstance(module, _Record) or not module.origin.endswith((".SO3LR", ".So3krates")):
-        raise InputError("it holds no SO3LR or So3krates module (a bare state_dict has no settings)")
+        raise InputError(
+            "it holds no SO3LR or So3krates module (a bare state_dict has no settings)"
+        )
     storages: dict[str, bytes] = {}
 
     def read(key: str) -> bytes:
         if key not in storages:
-            storages[key] = _zip_member(archive, f"{root}data/{key}")
+            storages[key] = zip_member(archive, f"{root}data/{key}")
         return storages[key]
 
-    source: dict[str, np.ndarray] = {}
-    for name, record in _module_tensors(module):
-        if name in source or len(source) > 5000:
-            raise InputError(f"the module holds too many tensors ({name} again)")
-        source[name] = _torch_tensor(record, name, read)
+    named = _module_tensors(module)
+    source = _collect(named, lambda record, name: _torch_tensor(record, name, read))
     state = {k: v for k, v in module.state.items() if isinstance(k, str) and not k.startswith("_")}
     renamed = {"r_max": "cutoff", "cutoff_fn_name": "cutoff_fn"}
     renamed |= {f"{k}_name": k for k in ("activation_fn", "energy_activation_fn")}
     settings = {renamed.get(k, k): v for k, v in state.items() if f"{k}_name" not in state}
     gamma = source.get("radial_embedding.radial_basis_fn.gamma", np.float64(BERNSTEIN_GAMMA))
+    if gamma.size != 1:
+        raise InputError(f"its radial gamma has {gamma.size} values, not 1")
     shift = source.pop("atomic_energy_output_block.energy_shifts", np.zeros(1)).ravel()
     # Filters are registered twice, in the layer and in its attention block; the rest is constants.
     for name in list(source):
         again = name.replace(".euclidean_attention_block.filter_net_", ".filter_net_")
-        if again != name and np.array_equal(source[name], source.get(again, np.nan)):
+        twin = again != name and np.array_equal(source[name], source.get(again, np.nan))
+        if twin or name.startswith("radial_embedding.") or name.endswith(_CONSTANTS):
             del source[name]
-        elif name.startswith("radial_embedding.") or name.rsplit(".", 1)[-1] in (
-            *("degree_repeats", "cg_rep", "segment_ids", "segment_sum_matrix"),
-        ):
-            del source[name]
-    return _convert(settings, source, float(gamma), shift, torch=True)
+    return _convert(settings, source, gamma.item(), shift, torch=True)
 
 
 # --- the authors' flax file ---------------------------------------------------------------------
 
 
-def _flatten(tree: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if not isinstance(key, str) or depth > 12:
-            raise InputError(f"{prefix}{key!r} is not the name of a parameter")
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}/", depth + 1)
-        else:
-            yield f"{prefix}{key}", value
+def _leaves(tree: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """Walk nested dicts: ('/'-joined name, leaf)."""
+    waiting, seen = [("", tree)], 0
+    while waiting:
+        prefix, node = waiting.pop()
+        seen += 1
+        if seen > MOST_ENTRIES:
+            raise InputError("its tree of parameters is too large")
+        for key, value in node.items():
+            if isinstance(value, dict):
+                waiting.append((f"{prefix}{key}/", value))
+            else:
+                yield f"{prefix}{key}", value
 
 
 def read_flax(params: bytes, hyperparameters: bytes) -> Import:
@@ -319,11 +347,12 @@ def read_flax(params: bytes, hyperparameters: bytes) -> Import:
     tree = _unpickle(params, _NUMPY_NAMES)
     if not isinstance(tree, dict) or not isinstance(tree.get("params", tree), dict):
         raise InputError("its pickle holds no tree of parameters")
-    flat = dict(_flatten(tree.get("params", tree)))
-    source = {name: _numpy_array(record, name) for name, record in flat.items()}
+    source = _collect(_leaves(tree.get("params", tree)), _numpy_array)
     learned = source.pop("observables_0/energy_offset", np.zeros(1)).ravel()
     shift = np.array([shifts.get(z, 0.0) for z in range(1, Z_MAX + 1)])
-    shift = shift + (learned[1:] if learned.size == Z_MAX + 1 else learned)
+    if learned.size not in (1, Z_MAX + 1):
+        raise InputError(f"observables_0/energy_offset has {learned.size} values, not {Z_MAX + 1}")
+    shift = shift + (learned[1:] if learned.size > 1 else learned)
     settings["avg_num_neighbors"] = data.get("avg_num_neighbors")
     return _convert(settings, source, BERNSTEIN_GAMMA, shift, torch=False)
 
@@ -344,16 +373,16 @@ _FIXED = {
     "force_mode": "constrained",
 }
 # Settings that say nothing of the finished function: how it was trained, stored, or is evaluated.
-_WITHOUT_EFFECT = set(
-    "layers_behave_like_identity_fn_at_init output_is_zero_at_init input_convention cutoff_lr "
-    "force_regression_dim training device dtype seed num_elements avg_num_neighbors_param cutoff_p "
-    "atomic_type_shifts energy_learn_atomic_type_shifts num_embeddings embedding_scale r_max_lr "
-    "neighborlist_format_lr use_lr".split()
-)
+_WITHOUT_EFFECT = """
+    layers_behave_like_identity_fn_at_init output_is_zero_at_init input_convention cutoff_lr
+    force_regression_dim training device dtype seed num_elements avg_num_neighbors_param cutoff_p
+    atomic_type_shifts energy_learn_atomic_type_shifts num_embeddings embedding_scale r_max_lr
+    neighborlist_format_lr use_lr
+"""
 
 
-def _architecture(settings: dict[str, Any], gamma: float, has_shift: bool) -> dict[str, Any]:
-    left = {k: v for k, v in settings.items() if k not in _WITHOUT_EFFECT}
+def _architecture(settings: dict[str, Any], gamma: float) -> dict[str, Any]:
+    left = {k: v for k, v in settings.items() if k not in _WITHOUT_EFFECT.split()}
 
     def take(key: str, *default: Any) -> Any:
         if key not in left and not default:
@@ -370,9 +399,8 @@ def _architecture(settings: dict[str, Any], gamma: float, has_shift: bool) -> di
         given = take(key, value)
         if given != value or type(given) is not type(value):
             raise InputError(f"its setting {key} is {given!r}; only {value!r} is implemented")
-    for first, second in (("layer_normalization_1", "layer_normalization_2"),):
-        if left.get(first) != take(second):
-            raise InputError(f"its settings {first} and {second} differ; they must agree")
+    if left.get("layer_normalization_1") != take("layer_normalization_2"):
+        raise InputError("its settings layer_normalization_1 and _2 differ; they must agree")
     neighbours = take("avg_num_neighbors", None)
     basis = choose("radial_basis_fn", {"bernstein": "bernstein", "physnet": "physnet"})
     damping = take("dispersion_energy_cutoff_lr_damping", None)
@@ -394,12 +422,11 @@ def _architecture(settings: dict[str, Any], gamma: float, has_shift: bool) -> di
         ),
         "layer_norm": take("layer_normalization_1"),
         "residual_mlp": take("residual_mlp_1"),
-        "charge_embedding": take("use_charge_embed", False),
-        "spin_embedding": take("use_spin_embed", False),
+        "embed_charge": take("use_charge_embed", False),
+        "embed_spin": take("use_spin_embed", False),
         "energy_scale": take("energy_learn_atomic_type_scales", False),
-        "energy_shift": has_shift,
         "energy_hidden": take("energy_regression_dim"),
-        "repulsion": take("zbl_repulsion_bool", False),
+        "zbl": take("zbl_repulsion_bool", False),
         "electrostatics": take("electrostatic_energy_bool", False),
         "dispersion": take("dispersion_energy_bool", False),
         "electrostatic_scale": take("electrostatic_energy_scale", 4.0),
@@ -424,7 +451,7 @@ def _names(a: dict[str, Any]) -> Iterator[tuple[str, str | tuple[str, ...], Any,
 
     torch, flax = "inv_feature_embedding.embedding.weight", "feature_embeddings_0/Embed_0/embedding"
     yield "embedding/elements", torch, flax, "elements"
-    states = [s for s in ("charge_embedding", "spin_embedding") if a[s]]
+    states = [f"{s}_embedding" for s in ("charge", "spin") if a[f"embed_{s}"]]
     for number, s in enumerate(states, 1):
         flax = f"feature_embeddings_{number}/ChargeSpinEmbedSparse_0"
         yield f"{s}/elements", f"{s}.Wq.weight", f"{flax}/Embed_0/embedding", "elements"
@@ -465,7 +492,7 @@ def _names(a: dict[str, Any]) -> Iterator[tuple[str, str | tuple[str, ...], Any,
     yield from dense("energy/output", f"{torch}.final_layer", f"{flax}/energy_dense_final")
     if a["energy_scale"]:
         yield "energy/scale", f"{torch}.energy_scales.weight", f"{flax}/atomic_scales", "column"
-    if a["repulsion"]:
+    if a["zbl"]:
         for name, parts in (("a", "a1 a2 a3 a4"), ("c", "c1 c2 c3 c4"), ("d", "d"), ("p", "p")):
             torch_names = tuple(f"zbl_repulsion.{part}_raw" for part in parts.split())
             flax_names = tuple(f"{flax}/zbl_repulsion/{part}" for part in parts.split())
@@ -490,9 +517,9 @@ def _names(a: dict[str, Any]) -> Iterator[tuple[str, str | tuple[str, ...], Any,
 
 def _element_rows(array: np.ndarray, first: int, name: str) -> np.ndarray:
     """Rows for Z = 0 ... Z_MAX from rows that begin at Z = `first`; Z = 0 and the rest are zero."""
+    if array.ndim == 0 or len(array) - 1 + first > Z_MAX:
+        raise InputError(f"the tensor {name} does not have rows for at most {Z_MAX} elements")
     array = array[1 - first :]
-    if len(array) > Z_MAX:
-        raise InputError(f"the tensor {name} has rows for more than {Z_MAX} elements")
     rows = np.zeros((Z_MAX + 1, *array.shape[1:]))
     rows[1 : len(array) + 1] = array
     return rows
@@ -508,8 +535,9 @@ def _convert(
 ) -> Import:
     """Rename, transpose and pad. A shift that is the same for each element is dropped: it moves
     every energy of a molecule alike and costs digits in float32."""
-    has_shift = bool(np.any(shift != shift[0]))
-    a = _architecture(settings, gamma, has_shift)
+    if np.ptp(shift) != 0:
+        raise InputError("its energy shifts differ between elements; that is not implemented")
+    a = _architecture(settings, gamma)
     tensors: dict[str, np.ndarray] = {}
     used: set[str] = set()
     for ours, torch_name, flax_name, kind in _names(a):
@@ -519,13 +547,11 @@ def _convert(
             if part not in source:
                 raise InputError(f"the tensor {part} is missing")
         used.update(parts)
+        value = source[parts[0]]
         if kind == "stack":
             value = np.concatenate([source[part].ravel() for part in parts])
-            value = value.reshape(()) if value.size == 1 else value
-        else:
-            value = source[parts[0]]
-        transposed = (kind == "kernel" or kind in ("elements", "column")) and torch
-        if transposed and value.ndim == 2:
+            value = value[0] if value.size == 1 else value
+        if torch and kind in ("kernel", "elements", "column") and value.ndim == 2:
             value = value.T
         elif kind == "heads" and not torch and value.ndim == 3:
             value = value.transpose(0, 2, 1)
@@ -534,9 +560,8 @@ def _convert(
         if kind not in ("kernel", "plain", "heads", "stack"):
             first = 1 if torch and "table" not in kind else 0
             value = _element_rows(value, first, parts[0])
-        tensors[ours] = np.ascontiguousarray(value, np.float32)
-    if has_shift:
-        tensors["energy/shift"] = _element_rows(shift, 1, "energy shifts").astype(np.float32)
+        with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
+            tensors[ours] = np.array(value, np.float32, order="C")
     unused = sorted(set(source) - used)
     if unused:
         raise InputError(f"the tensor {unused[0]} has no place in its architecture")

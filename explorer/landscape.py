@@ -1,0 +1,397 @@
+"""The landscape of a molecule: its minima, what links them, and the one rule that merges them.
+
+A `Landscape` is a view of one `Store`. Whatever is added is committed before the call returns;
+what another process adds to the same file is seen. A structure is a known minimum when its energy
+agrees within a window and its symmetric RMSD within a tolerance; energy alone decides nothing.
+Energies are absolute, in eV (epsilon for Lennard-Jones particles); what a person reads is
+relative to the global minimum, in kcal/mol.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from html import escape
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from topokrates import tables
+from topokrates.provenance import read_molecule, refuse_other_molecule, refuse_other_potential
+from topokrates.records import Link, Minimum
+from topokrates.store import Store
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    import networkx as nx
+    import pandas as pd
+
+    from topokrates.disconnectivity import Tree
+    from topokrates.molecule import Molecule
+
+__all__ = ["KCAL_MOL_PER_EV", "Landscape", "Link", "Minimum"]
+
+KCAL_MOL_PER_EV = 23.060547830619  # CODATA 2014, as in ase.units
+ENERGY_WINDOW = 1e-3  # eV or epsilon, wide on purpose: within it the structure decides
+LINK_ENERGY_TOLERANCE = 1e-5  # eV or epsilon
+
+
+class Matches(Protocol):
+    """What a landscape asks of `topokrates.identity.Matcher`."""
+
+    def same(self, a: np.ndarray, b: np.ndarray) -> bool: ...
+
+    def find(
+        self,
+        positions: np.ndarray,
+        energy: float,
+        candidates: list[tuple[int, float, np.ndarray]],
+        energy_tolerance: float,
+    ) -> int | None: ...
+
+
+class Landscape:
+    """Minima and links of one molecule with one potential. See `create` and `open`."""
+
+    def __init__(self, store: Store, molecule: Molecule, matcher: Matches | None = None):
+        self.store = store
+        self.molecule = molecule
+        self.provenance: dict[str, Any] = store.meta()["provenance"]
+        self._matcher = matcher
+        self._minima: dict[int, Minimum] = {}
+        self._links: dict[int, Link] = {}
+        self._order: list[tuple[float, int]] = []  # (energy, id), sorted
+        self._seen: tuple[int, int] | None = None
+
+    @classmethod
+    def create(
+        cls,
+        molecule: Molecule,
+        provenance: Mapping[str, Any],
+        database: str | PathLike[str] | None = None,
+        matcher: Matches | None = None,
+    ) -> Landscape:
+        """Open the landscape in `database`, made if there is none yet (None: in memory).
+
+        `provenance` says what the potential is, JSON-able, at least `name` and
+        `units: {energy, length}`. An existing database keeps its own copy of the molecule, the
+        start geometry included. Raises InputError if it holds another molecule or another
+        potential; software versions, floating-point type and device may differ.
+        """
+        text = molecule.to_json()
+        meta = {"molecule": text, "provenance": dict(provenance)}
+        store = Store.create(database, meta)
+        try:
+            stored = store.meta()
+            refuse_other_molecule(store.path, stored["molecule"], text)
+            refuse_other_potential(store.path, stored["provenance"], provenance)
+            return cls(store, read_molecule(store.path, stored), matcher)
+        except BaseException:
+            store.close()
+            raise
+
+    @classmethod
+    def open(cls, database: str | PathLike[str], matcher: Matches | None = None) -> Landscape:
+        """Open an existing landscape. Raises InputError if the file is missing or not one."""
+        store = Store.open(database)
+        try:
+            return cls(store, read_molecule(store.path, store.meta()), matcher)
+        except BaseException:
+            store.close()
+            raise
+
+    def close(self) -> None:
+        """Close the database file."""
+        self.store.close()
+
+    def __enter__(self) -> Landscape:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # what is known
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything added inside is one commit, or nothing if the block raises."""
+        with self.store.transaction():
+            yield
+
+    def _sync(self) -> None:
+        """Take up what other processes committed, and drop what was rolled back."""
+        with self.store.snapshot():
+            now = (self.store.data_version(), self.store.rollbacks)
+            if now == self._seen:
+                return
+            if self._seen is None or now[1] != self._seen[1]:
+                self._minima.clear()
+                self._links.clear()
+                self._order.clear()
+            for minimum in self.store.minima(after=max(self._minima, default=0)):
+                self._minima[minimum.id] = minimum
+                bisect.insort(self._order, (minimum.energy, minimum.id))
+            for name, visits in self.store.visits().items():
+                if self._minima[name].visits != visits:
+                    self._minima[name] = replace(self._minima[name], visits=visits)
+            kept = self.store.link_ids()
+            last = max(self._links, default=0)
+            self._links = {name: link for name, link in self._links.items() if name in kept}
+            self._links |= {link.id: link for link in self.store.links(after=last)}
+            self._seen = now
+
+    def contents(self) -> tuple[list[Minimum], list[Link]]:
+        """Minima and links at one moment, each by energy, then by id."""
+        self._sync()
+        minima = [self._minima[name] for _, name in self._order]
+        return minima, sorted(self._links.values(), key=lambda link: (link.energy, link.id))
+
+    @property
+    def matcher(self) -> Matches:
+        if self._matcher is None:
+            from topokrates.identity import Matcher
+
+            self._matcher = Matcher(self.molecule)
+        return self._matcher
+
+    @property
+    def energy_unit(self) -> str:
+        return self.provenance["units"]["energy"]
+
+    @property
+    def relative_unit(self) -> str:
+        """The unit of what a person reads: kcal/mol, or epsilon."""
+        return "kcal/mol" if self.energy_unit == "eV" else self.energy_unit
+
+    @property
+    def factor(self) -> float:
+        """`relative_unit` per `energy_unit`."""
+        return KCAL_MOL_PER_EV if self.energy_unit == "eV" else 1.0
+
+    def relative(self, energy: float) -> float:
+        """An energy above the global minimum, in `relative_unit`."""
+        self._sync()
+        return (energy - self._order[0][0]) * self.factor
+
+    @property
+    def minimum_list(self) -> list[Minimum]:
+        """The minima, by energy, then by id."""
+        return self.contents()[0]
+
+    @property
+    def link_list(self) -> list[Link]:
+        """Transition states and estimates, by energy, then by id."""
+        return self.contents()[1]
+
+    def minimum(self, name: int) -> Minimum:
+        """The minimum of this id. Raises KeyError if there is none."""
+        self._sync()
+        return self._minima[name]
+
+    def phi_psi(self, positions: np.ndarray) -> list[list[float | None]]:
+        """[phi, psi] of each residue in degrees, None where an angle does not exist."""
+        table = self.molecule.dihedral_table(positions)
+        return [[None if np.isnan(a) else float(a) for a in pair] for pair in table]
+
+    # the merge rule
+
+    def find(
+        self, energy: float, positions: np.ndarray, energy_tolerance: float = ENERGY_WINDOW
+    ) -> int | None:
+        """The id of the stored minimum that this structure is, or None.
+
+        positions (N, 3); energy and tolerance in the unit of the landscape.
+        """
+        self._sync()
+        start = bisect.bisect_left(self._order, (energy - energy_tolerance, -1))
+        near = []
+        for stored, name in self._order[start:]:
+            if stored > energy + energy_tolerance:
+                break
+            near.append((name, stored, self._minima[name].positions))
+        return self.matcher.find(positions, energy, near, energy_tolerance) if near else None
+
+    def add_minimum(
+        self,
+        energy: float,
+        positions: np.ndarray,
+        max_force: float | None = None,
+        lowest_eigenvalue: float | None = None,
+    ) -> tuple[int, bool]:
+        """Store a minimum, or count a visit if it is known: (id, whether it is new).
+
+        positions (N, 3). That it is one (SCIENCE: force, curvature, identity) is the caller's
+        word. Raises ValueError if energy or positions are not finite or of the wrong shape.
+        """
+        energy, positions = self._checked(energy, positions)
+        with self.transaction():
+            known = self.find(energy, positions)
+            if known is not None:
+                self.visit(known)
+                return known, False
+            minimum = self.store.insert_minimum(
+                energy, positions, _number(max_force), _number(lowest_eigenvalue)
+            )
+            self._minima[minimum.id] = minimum
+            bisect.insort(self._order, (energy, minimum.id))
+            return minimum.id, True
+
+    def visit(self, name: int) -> None:
+        """Count one more quench that ended in this minimum."""
+        with self.transaction():
+            minimum = self.minimum(name)
+            self.store.add_visit(name)
+            self._minima[name] = replace(minimum, visits=minimum.visits + 1)
+
+    def add_link(
+        self,
+        minima: tuple[int, int],
+        energy: float,
+        positions: np.ndarray,
+        verified: bool,
+        max_force: float | None = None,
+        negative_eigenvalues: int | None = None,
+        lowest_eigenvalue: float | None = None,
+    ) -> tuple[int, bool]:
+        """Store a transition state or an estimate: (id of what stands for it, whether it is new).
+
+        A verified one is known if the pair has one of the same energy (1e-5) and structure.
+        Of the estimates of a pair only the lowest is kept, since each is an upper bound of the
+        same barrier, and none that lies at or above a verified link of that pair.
+        Raises KeyError for an unknown minimum, ValueError for what is not finite.
+        """
+        energy, positions = self._checked(energy, positions)
+        a, b = sorted(int(name) for name in minima)
+        with self.transaction():
+            self.minimum(a), self.minimum(b)
+            pair = [link for link in self._links.values() if link.minima == (a, b)]
+            tolerance = LINK_ENERGY_TOLERANCE
+            for link in pair:
+                if verified and link.verified:
+                    near = abs(link.energy - energy) <= tolerance
+                    if near and self.matcher.same(link.positions, positions):
+                        return link.id, False
+                elif not verified and link.energy <= energy + tolerance:
+                    return link.id, False
+            beaten = [
+                link.id for link in pair if not link.verified and link.energy >= energy - tolerance
+            ]
+            if beaten:
+                self.store.delete_links(beaten)
+            new = self.store.insert_link(
+                (a, b),
+                energy=energy,
+                positions=positions,
+                verified=bool(verified),
+                max_force=_number(max_force),
+                negative_eigenvalues=negative_eigenvalues,
+                lowest_eigenvalue=_number(lowest_eigenvalue),
+            )
+            for name in beaten:
+                del self._links[name]
+            self._links[new.id] = new
+            return new.id, True
+
+    def _checked(self, energy: float, positions: np.ndarray) -> tuple[float, np.ndarray]:
+        positions = np.array(positions, dtype=np.float64)
+        if positions.shape != (len(self.molecule.numbers), 3):
+            raise ValueError(f"positions of shape {positions.shape} for {self.molecule.name}")
+        if not (np.isfinite(energy) and np.isfinite(positions).all()):
+            raise ValueError("energy and positions must be finite")
+        positions.flags.writeable = False
+        return float(energy), positions
+
+    # what can be read from it
+
+    @property
+    def graph(self) -> nx.MultiGraph:
+        """Minima as nodes and links as edges (key: id of the link), with their numbers."""
+        import networkx as nx
+
+        minima, links = self.contents()
+        graph = nx.MultiGraph(name=self.molecule.name, energy_unit=self.energy_unit)
+        for m in minima:
+            graph.add_node(m.id, energy=m.energy, visits=m.visits)
+        for link in links:
+            graph.add_edge(*link.minima, key=link.id, energy=link.energy, verified=link.verified)
+        return graph
+
+    @property
+    def connected_components(self) -> int:
+        """Sets of minima that verified transition states connect; estimates do not count."""
+        import networkx as nx
+
+        minima, links = self.contents()
+        graph = nx.Graph()
+        graph.add_nodes_from(m.id for m in minima)
+        graph.add_edges_from(link.minima for link in links if link.verified)
+        return nx.number_connected_components(graph)
+
+    @property
+    def minima(self) -> pd.DataFrame:
+        """A table of the minima by energy, with units in the column names."""
+        return tables.minima_table(self)
+
+    @property
+    def links(self) -> pd.DataFrame:
+        """A table of the transition states and estimates by energy."""
+        return tables.links_table(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it but the structures, JSON-able: what `topokrates show --json` prints."""
+        return tables.as_dict(self)
+
+    def export_extxyz(self, path: str | PathLike[str]) -> None:
+        """Write minima, then transition states and estimates, each by energy, as extended XYZ."""
+        tables.write_extxyz(self, path)
+
+    def disconnectivity_graph(self, **options: Any) -> Tree:
+        """The disconnectivity graph; draw it with its `figure` or `save`.
+
+        Options: `levels` (a number), or `spacing`, and `lowest` (a number of minima) and
+        `window`; spacing and window in kcal/mol (epsilon for Lennard-Jones particles).
+        """
+        return tables.tree(self, **options)
+
+    def __len__(self) -> int:
+        return len(self.minimum_list)
+
+    def summary(self) -> str:
+        """One line: what was found."""
+        links = self.link_list
+        verified = sum(link.verified for link in links)
+        parts = [
+            _count(len(self), "minimum", "minima"),
+            _count(verified, "transition state", "transition states"),
+        ]
+        if len(links) > verified:
+            parts.append(_count(len(links) - verified, "estimate", "estimates"))
+        components = self.connected_components
+        if components > 1:
+            parts.append(f"{components} components that no transition state connects")
+        return ", ".join(parts)
+
+    def __repr__(self) -> str:
+        head = f"Landscape of {self.molecule.name} with {self.provenance['name']}"
+        lines = [f"{head}: {self.summary()}"]
+        if len(self):
+            lines.append(self.minima.head(10).to_string(index=False))
+        if len(self) > 10:
+            lines.append(f"... and {len(self) - 10} more minima")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head = f"{self.molecule.name} with {self.provenance['name']}: {self.summary()}"
+        table = self.minima.to_html(index=False, max_rows=20) if len(self) else ""
+        return f"<p><b>Landscape of {escape(head)}</b></p>{table}"
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

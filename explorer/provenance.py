@@ -1,0 +1,74 @@
+"""What a database was made with, and whether the molecule and the potential at hand are the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from topokrates.model.errors import InputError
+
+if TYPE_CHECKING:
+    from topokrates.molecule import Molecule
+
+# What may differ between two runs on the same potential:
+NOT_THE_POTENTIAL = {"environment", "versions", "version", "dtype", "device", "threads"}
+
+
+# What must agree for two molecules to be the same one; the name is free, and the start geometry
+# depends on the software that made it.
+THE_MOLECULE = (
+    "numbers",
+    "charge",
+    "unpaired_electrons",
+    "bonds",
+    "stereocentres",
+    "peptide_bonds",
+    "double_bonds",
+)
+
+
+def read_molecule(path: Path | None, meta: Mapping[str, Any]) -> Molecule:
+    """The molecule that a database was made for."""
+    from topokrates.molecule import Molecule
+
+    try:
+        return Molecule.from_json(meta["molecule"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged: it holds no readable molecule") from error
+
+
+def refuse_other_molecule(path: Path | None, stored: str, given: str) -> None:
+    """Raise InputError unless both JSON texts describe the same atoms, bonds, charge and stereo."""
+    ours, theirs = json.loads(stored), json.loads(given)
+    if all(ours.get(key) == theirs.get(key) for key in THE_MOLECULE):
+        return
+    other = theirs["name"]
+    if other == ours["name"]:
+        other = f"the {other} given, whose atoms, bonds, charge or stereo differ"
+    raise InputError(
+        f"{path} holds the landscape of {ours['name']}, not of {other}: choose another database"
+    )
+
+
+def refuse_other_potential(
+    path: Path | None, stored: Mapping[str, Any], given: Mapping[str, Any]
+) -> None:
+    """Raise InputError if the potentials differ in anything but `NOT_THE_POTENTIAL`."""
+    given = json.loads(json.dumps(given))  # as it would read back
+    keys = sorted(
+        (stored.keys() | given.keys()) - NOT_THE_POTENTIAL, key=lambda k: (k != "name", k)
+    )
+    for key in keys:
+        if stored.get(key) != given.get(key):
+            what = "the potential" if key == "name" else f"{stored.get('name')} with {key}"
+            raise InputError(
+                f"{path} was made with {what} {_short(stored.get(key))}, not"
+                f" {_short(given.get(key))}: choose another database or the same potential"
+            )
+
+
+def _short(value: object) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 24 else text[:12] + "..."

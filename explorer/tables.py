@@ -1,0 +1,248 @@
+"""A landscape in other shapes: tables, JSON, extended XYZ, and the input of its tree."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from topokrates.model.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from topokrates.disconnectivity import Tree
+    from topokrates.landscape import Landscape
+
+
+def units(landscape: Landscape) -> dict[str, str]:
+    """The units of energy, force and eigenvalues, e.g. eV, eV/Å and eV/Å^2."""
+    energy, length = landscape.energy_unit, landscape.provenance["units"]["length"]
+    return {
+        "energy": energy,
+        "force": f"{energy}/{length}",
+        "eigenvalue": f"{energy}/{length}^2",
+    }
+
+
+def as_dict(landscape: Landscape) -> dict[str, Any]:
+    """See `Landscape.to_dict`.
+
+    Energies are absolute; `*_kcal_mol` is None where the unit is not an energy per mole.
+    `barriers_kcal_mol` are those seen from either minimum, in the order of `minima`.
+    `connected_components` counts over verified links alone.
+    """
+    minima, links = landscape.contents()
+    energies = {m.id: m.energy for m in minima}
+    molar = landscape.energy_unit == "eV"
+
+    def kcal_mol(difference: float) -> float | None:
+        return difference * landscape.factor if molar else None
+
+    return {
+        "molecule": landscape.molecule.name,
+        "formula": landscape.molecule.formula,
+        "potential": landscape.provenance["name"],
+        "units": units(landscape),
+        "minima": [
+            {
+                "id": m.id,
+                "energy": m.energy,
+                "relative_kcal_mol": kcal_mol(m.energy - minima[0].energy),
+                "visits": m.visits,
+                "max_force": m.max_force,
+                "lowest_eigenvalue": m.lowest_eigenvalue,
+                "phi_psi": landscape.phi_psi(m.positions),
+            }
+            for m in minima
+        ],
+        "links": [
+            {
+                "minima": list(link.minima),
+                "energy": link.energy,
+                "barriers_kcal_mol": [kcal_mol(link.energy - energies[i]) for i in link.minima],
+                "verified": link.verified,
+                "negative_eigenvalues": link.negative_eigenvalues,
+            }
+            for link in links
+        ],
+        "connected_components": landscape.connected_components,
+        "searches": [
+            {
+                "searcher": search.settings.get("searcher"),
+                "seed": search.settings.get("seed"),
+                "walkers": search.settings.get("walkers"),
+                "quenches_done": search.done,
+                "quenches_target": search.target,
+                "gradient_calls": search.gradient_calls,
+                "settings": search.settings,
+            }
+            for search in landscape.store.searches()
+        ],
+    }
+
+
+def minima_table(landscape: Landscape) -> pd.DataFrame:
+    """See `Landscape.minima`."""
+    import pandas as pd
+
+    unit = units(landscape)
+    columns = [
+        "id",
+        f"relative energy ({landscape.relative_unit})",
+        f"energy ({unit['energy']})",
+        "visits",
+        f"max force ({unit['force']})",
+        f"lowest eigenvalue ({unit['eigenvalue']})",
+    ]
+    residues = len(landscape.molecule.phi_psi)
+    for number in range(1, residues + 1):
+        suffix = f" {number}" if residues > 1 else ""
+        columns += [f"phi{suffix} (°)", f"psi{suffix} (°)"]
+    rows = []
+    for m in landscape.minimum_list:
+        angles = [angle for pair in landscape.phi_psi(m.positions) for angle in pair]
+        numbers = [landscape.relative(m.energy), m.energy, m.visits]
+        rows.append([m.id, *numbers, m.max_force, m.lowest_eigenvalue, *angles])
+    return pd.DataFrame(rows, columns=pd.Index(columns))
+
+
+def links_table(landscape: Landscape) -> pd.DataFrame:
+    """See `Landscape.links`."""
+    import pandas as pd
+
+    minima, links = landscape.contents()
+    energies = {m.id: m.energy for m in minima}
+    relative, unit = landscape.relative_unit, units(landscape)
+    columns = [
+        "id",
+        "kind",
+        "minimum a",
+        "minimum b",
+        f"relative energy ({relative})",
+        f"barrier from a ({relative})",
+        f"barrier from b ({relative})",
+        f"energy ({unit['energy']})",
+        "negative eigenvalues",
+    ]
+    rows = []
+    for link in links:
+        barriers = [(link.energy - energies[i]) * landscape.factor for i in link.minima]
+        kind = "transition state" if link.verified else "estimate"
+        above = landscape.relative(link.energy)
+        numbers = [*link.minima, above, *barriers, link.energy, link.negative_eigenvalues]
+        rows.append([link.id, kind, *numbers])
+    table = pd.DataFrame(rows, columns=pd.Index(columns))
+    return table.astype({"negative eigenvalues": "Int64"})
+
+
+def write_extxyz(landscape: Landscape, path: str | os.PathLike[str]) -> None:
+    """See `Landscape.export_extxyz`.
+
+    `info` of each frame: kind (minimum, transition_state, estimate), id, energy (absolute, of
+    the landscape's unit, which is given), and visits or the ids of the two minima. Atomic: a
+    file that was there stays whole until the new one is. Raises InputError if it cannot be
+    written.
+    """
+    import ase.io
+
+    minima, links = landscape.contents()
+    frames = []
+    for m in minima:
+        atoms = landscape.molecule.atoms(m.positions)
+        atoms.info |= {"kind": "minimum", "id": m.id, "visits": m.visits}
+        numbers = (m.energy, m.max_force, m.lowest_eigenvalue)
+        frames.append((atoms, numbers))
+    for link in links:
+        atoms = landscape.molecule.atoms(link.positions)
+        kind = "transition_state" if link.verified else "estimate"
+        a, b = link.minima
+        atoms.info |= {"kind": kind, "id": link.id, "minimum_a": a, "minimum_b": b}
+        if link.negative_eigenvalues is not None:
+            atoms.info["negative_eigenvalues"] = link.negative_eigenvalues
+        frames.append((atoms, (link.energy, link.max_force, link.lowest_eigenvalue)))
+    for atoms, (energy, max_force, eigenvalue) in frames:
+        atoms.info |= {"energy": energy, "energy_unit": landscape.energy_unit}
+        atoms.info["molecule"] = landscape.molecule.name
+        atoms.info["potential"] = landscape.provenance["name"]
+        if max_force is not None:
+            atoms.info["max_force"] = max_force
+        if eigenvalue is not None:
+            atoms.info["lowest_eigenvalue"] = eigenvalue
+    if not frames:
+        raise InputError(f"nothing to write to {path}: the landscape has no minima yet")
+    with replacing(path) as temporary:
+        ase.io.write(temporary, [atoms for atoms, _ in frames], format="extxyz")
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary file beside `path`, moved onto it at the end if nothing went wrong.
+
+    Raises InputError if the folder is missing or cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a file to write")
+    temporary = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # mkstemp makes a private file, this is not one
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def tree(
+    landscape: Landscape,
+    *,
+    levels: int | None = None,
+    spacing: float | None = None,
+    lowest: int | None = None,
+    window: float | None = None,
+) -> Tree:
+    """See `Landscape.disconnectivity_graph`."""
+    from topokrates.disconnectivity import disconnectivity_tree
+
+    minima, links = landscape.contents()
+    dihedrals = {m.id: landscape.phi_psi(m.positions) for m in minima}
+    notes = {}
+    for m in minima:
+        energy = f"{m.energy:.6f} {landscape.energy_unit}"
+        lines = [energy, f"visits: {m.visits}"]
+        for number, (phi, psi) in enumerate(dihedrals[m.id], 1):
+            residue = f" of residue {number}" if len(dihedrals[m.id]) > 1 else ""
+            lines.append(f"φ, ψ{residue}: {_angle(phi)}, {_angle(psi)}")
+        notes[m.id] = tuple(lines)
+    labels = {}
+    for m in minima:
+        pairs = dihedrals[m.id]
+        if len(pairs) == 1 and None not in pairs[0]:
+            labels[m.id] = "({}, {})".format(*(_angle(angle, "") for angle in pairs[0]))
+    return disconnectivity_tree(
+        {m.id: m.energy for m in minima},
+        [(*link.minima, link.energy, link.verified) for link in links],
+        unit=landscape.energy_unit,
+        levels=levels,
+        spacing=None if spacing is None else spacing / landscape.factor,
+        lowest=lowest,
+        window=None if window is None else window / landscape.factor,
+        title=f"{landscape.molecule.name}, {landscape.provenance['name']}",
+        labels=labels,
+        notes=notes,
+    )
+
+
+def _angle(value: float | None, unit: str = "°") -> str:
+    return "none" if value is None else f"{value:.0f}{unit}".replace("-", "−")

@@ -29,6 +29,7 @@ from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
+
 from topokrates.clusters import LARGEST_PER_TOLERANCE, Match, match_clusters
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule, dihedral, signed_volume

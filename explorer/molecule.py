@@ -31,11 +31,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from topokrates.model.errors import InputError
 
 if TYPE_CHECKING:
-    import ase
     from pymatgen.core import Molecule as PymatgenMolecule
+
+    import ase
 
 __all__ = [
     "DoubleBond",

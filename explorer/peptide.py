@@ -47,6 +47,7 @@ import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, StereoEnumerationOptions
+
 from topokrates.model.errors import InputError
 from topokrates.molecule import CHOICES, Molecule, dihedral, set_rotor
 from topokrates.perception import stereo_smiles, topology, with_positions

@@ -19,6 +19,7 @@ import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDetermineBonds
 from scipy.spatial import KDTree
+
 from topokrates.model.errors import InputError
 from topokrates.molecule import (
     DoubleBond,

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     import plotly.graph_objects as go
+
     from topokrates.disconnectivity import Tree
     from topokrates.landscape import Landscape
 

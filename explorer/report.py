@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     import plotly.graph_objects as go
+
     from topokrates.disconnectivity import Tree
     from topokrates.landscape import Landscape
 
@@ -81,6 +82,7 @@ function fitLabels(div) {
 def report_html(landscape: Landscape, tree: Tree | None = None, title: str | None = None) -> str:
     """The page as text. `tree` is a tree laid out with other options than the default ones."""
     from plotly.offline import get_plotlyjs
+
     from topokrates.plots import ramachandran_figure
 
     tree = tree or landscape.disconnectivity_graph()

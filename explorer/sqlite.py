@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
+
 from topokrates.model.errors import InputError
 
 BUSY_SECONDS = 60.0

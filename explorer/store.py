@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
+
 from topokrates import records, sqlite
 from topokrates.model.errors import InputError
 from topokrates.records import AttemptRecord, Link, Minimum, QuenchRecord, SearchRecord

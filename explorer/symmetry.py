@@ -26,6 +26,7 @@ from itertools import combinations, permutations
 from math import factorial, prod
 
 import numpy as np
+
 from topokrates.clusters import Match, match_clusters, rotations
 
 MAX_ORDERS = 5040  # skeleton automorphisms that are listed

@@ -104,7 +104,10 @@ class NetworkForceField:
         numbers = np.asarray(numbers)
         self._check(numbers)
         size = atoms or len(numbers)
-        module = SO3krates(**self.weights.architecture)
+        architecture = self.weights.architecture
+        # a tuple, since what is compiled is looked up by its hash
+        architecture = architecture | {"degrees": tuple(architecture["degrees"])}
+        module = SO3krates(**architecture)
         function = NetworkEnergy(
             module, self.long_range_cutoff, FIRST_CAPACITY if size > ALL_PAIRS_UP_TO else None
         )

@@ -132,7 +132,7 @@ def coulomb(charges: Array, pairs: Pairs, width: float, cutoff: float | None) ->
     potential = erf(r / width) / r
     if cutoff is not None:
         at_end = erf(jnp.asarray(cutoff / width, r.dtype)) / cutoff
-        slope = 2 / (sqrt(pi) * width) * jnp.exp(-jnp.asarray(cutoff / width, r.dtype) ** 2)
+        slope = 2 / (sqrt(pi) * width) * jnp.exp(-(jnp.asarray(cutoff / width, r.dtype) ** 2))
         slope = (slope - at_end) / cutoff
         switch = switch_off(r, 0.45 * cutoff, cutoff)
         potential = potential - at_end - (1 - switch) * slope * (r - cutoff)
@@ -177,9 +177,7 @@ def dispersion(
     gamma = 1 / (2 * width**2)
     c8, c10 = 5 / gamma * c6_pair, 245 / 8 / gamma**2 * c6_pair
     r, damp = pairs.distances / BOHR, scale * 2 * 2.54 * seventh_root
-    energy = -(
-        c6_pair / (r**6 + damp**6) + c8 / (r**8 + damp**8) + c10 / (r**10 + damp**10)
-    )
+    energy = -(c6_pair / (r**6 + damp**6) + c8 / (r**8 + damp**8) + c10 / (r**10 + damp**10))
     if cutoff is not None:
         energy = energy * switch_off(pairs.distances, cutoff - damping, cutoff)
     return HARTREE / 2 * jnp.sum(jnp.where(pairs.mask, energy, 0))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
+
 from topokrates.identity import Kind, Matcher, changes
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule, dihedral, set_rotor
@@ -219,8 +220,9 @@ def test_more_skeleton_automorphisms_than_can_be_listed():
 
 @pytest.mark.parametrize("n", [2, 6, 9])
 def test_water_clusters_exchange_whole_molecules(n):
-    from ase import Atoms
     from ase.build import molecule as build
+
+    from ase import Atoms
 
     rng = np.random.default_rng(n)
     water = build("H2O").positions

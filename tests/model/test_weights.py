@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from topokrates.model import weights
+
+from topokrates.model import parameters, weights
 from topokrates.model.errors import InputError
 
 ARCHITECTURE = {
@@ -48,12 +49,12 @@ ARCHITECTURE = {
 ELEMENTS = (1, 6, 8)
 
 
-def synthetic(seed: int = 0, **changes) -> weights.Weights:
+def synthetic(seed: int = 0, **changes) -> parameters.Weights:
     """A small network with random parameters, every row of the element tables filled."""
     architecture = ARCHITECTURE | changes
     random = np.random.default_rng(seed)
     flat = {}
-    for name, shape in weights.shapes(architecture).items():
+    for name, shape in parameters.shapes(architecture).items():
         flat[name] = np.array(random.normal(size=shape), np.float32)
         if shape[:1] == (119,):
             flat[name][0] = 0
@@ -63,9 +64,9 @@ def synthetic(seed: int = 0, **changes) -> weights.Weights:
     if "energy/scale" in flat:
         flat["energy/scale"][1:] = 1
         flat["energy/scale"][list(ELEMENTS)] = 0.5
-    sha256 = weights.digest(architecture, ELEMENTS, flat)
-    tree = weights.unflatten(flat)
-    return weights.Weights("small", architecture, tree, ELEMENTS, sha256, "made here")
+    sha256 = parameters.digest(architecture, ELEMENTS, flat)
+    tree = parameters.unflatten(flat)
+    return parameters.Weights("small", architecture, tree, ELEMENTS, sha256, "made here")
 
 
 # Our name -> (name in so3krates-torch, name in the authors' flax parameters).
@@ -279,10 +280,10 @@ TORCH_SETTINGS = {
 }
 
 
-def torch_file(made: weights.Weights, shift=-163.6, extra=None, **changes) -> bytes:
+def torch_file(made: parameters.Weights, shift=-163.6, extra=None, **changes) -> bytes:
     file = TorchFile()
     tensors = {}
-    for ours, array in weights.flatten(made.params).items():
+    for ours, array in parameters.flatten(made.params).items():
         if ours in ("repulsion/a", "repulsion/c"):
             for k, value in enumerate(array, 1):
                 name = f"zbl_repulsion.{ours[-1]}{k}_raw"
@@ -311,9 +312,9 @@ def flax_config(shifts=-163.6, **changes) -> dict:
     return {"model": model | changes, "data": data}
 
 
-def flax_tree(made: weights.Weights) -> dict:
+def flax_tree(made: parameters.Weights) -> dict:
     flat = {}
-    for ours, array in weights.flatten(made.params).items():
+    for ours, array in parameters.flatten(made.params).items():
         name = foreign_names(ours)[1]
         if ours in ("repulsion/a", "repulsion/c"):
             flat |= {f"{name}{k}": array[k - 1 : k] for k in range(1, 5)}
@@ -322,7 +323,7 @@ def flax_tree(made: weights.Weights) -> dict:
         else:
             flat[name] = to_flax(ours, array)
     flat["observables_0/energy_offset"] = np.zeros(119, np.float32)
-    return {"params": weights.unflatten(flat)}
+    return {"params": parameters.unflatten(flat)}
 
 
 def flax_folder(folder: Path, tree, config=None, protocol=pickle.DEFAULT_PROTOCOL) -> Path:
@@ -343,8 +344,8 @@ def refusal(path: Path) -> str:
     return message
 
 
-def assert_equal(found: weights.Weights, expected: weights.Weights) -> None:
-    a, b = weights.flatten(found.params), weights.flatten(expected.params)
+def assert_equal(found: parameters.Weights, expected: parameters.Weights) -> None:
+    a, b = parameters.flatten(found.params), parameters.flatten(expected.params)
     assert a.keys() == b.keys()
     for name in a:
         assert a[name].dtype == np.float32
@@ -454,13 +455,13 @@ def test_constant_shift_is_dropped_and_does_not_enter_the_digest(tmp_path):
 
 def test_digest_depends_on_every_tensor_setting_and_element():
     made = synthetic()
-    flat = weights.flatten(made.params)
-    digests = {weights.digest(made.architecture, made.elements, flat)}
+    flat = parameters.flatten(made.params)
+    digests = {parameters.digest(made.architecture, made.elements, flat)}
     for name, array in flat.items():
         changed = flat | {name: np.nextafter(array, np.float32(9), dtype=np.float32)}
-        digests.add(weights.digest(made.architecture, made.elements, changed))
-    digests.add(weights.digest(made.architecture | {"cutoff": 5.0}, made.elements, flat))
-    digests.add(weights.digest(made.architecture, (1, 6), flat))
+        digests.add(parameters.digest(made.architecture, made.elements, changed))
+    digests.add(parameters.digest(made.architecture | {"cutoff": 5.0}, made.elements, flat))
+    digests.add(parameters.digest(made.architecture, (1, 6), flat))
     assert len(digests) == len(flat) + 3
 
 
@@ -475,13 +476,13 @@ def test_architecture_is_the_arguments_of_the_module():
         numbers, positions = np.array([6, 8]), np.array([[0.0, 0, 0], [0, 0, 1.2]])
         arguments = (numbers, positions, np.ones(2, bool), np.float64(0), np.float64(0))
         wanted = jax.eval_shape(module.init, jax.random.key(0), *arguments)["params"]
-        shapes = {name: array.shape for name, array in weights.flatten(wanted).items()}
-        assert shapes == weights.shapes(made.architecture)
+        shapes = {name: array.shape for name, array in parameters.flatten(wanted).items()}
+        assert shapes == parameters.shapes(made.architecture)
 
 
 def test_flatten_and_unflatten_are_inverse():
-    flat = weights.flatten(synthetic().params)
-    assert weights.flatten(weights.unflatten(flat)) == flat
+    flat = parameters.flatten(synthetic().params)
+    assert parameters.flatten(parameters.unflatten(flat)) == flat
 
 
 # --- files that must be refused -----------------------------------------------------------------
@@ -575,7 +576,7 @@ def test_tensor_cannot_reach_outside_its_storage(tmp_path, changes):
 
 def test_strided_tensor_is_read_as_torch_would(tmp_path):
     made = synthetic()
-    bias = weights.flatten(made.params)["energy/hidden/bias"]
+    bias = parameters.flatten(made.params)["energy/hidden/bias"]
     stored = np.zeros(15, np.float32)
     stored[3:14:2] = bias
 
@@ -640,7 +641,7 @@ def test_damaged_pickle_loads_or_is_refused(data):
         found = read_torch(stream.getvalue())
     except InputError:
         return
-    assert weights.check_architecture(found.architecture) == found.architecture
+    assert parameters.check_architecture(found.architecture) == found.architecture
 
 
 @pytest.mark.parametrize(
@@ -703,7 +704,7 @@ def test_safetensors_that_do_not_fit_are_refused_by_name(tmp_path, change, reaso
 
     made = synthetic()
     header = {"format": 1, "architecture": dict(made.architecture), "elements": list(ELEMENTS)}
-    tensors = weights.flatten(made.params)
+    tensors = parameters.flatten(made.params)
     change(header, tensors)
     path = tmp_path / "bad.safetensors"
     save_file(tensors, path, metadata={"topokrates": json.dumps(header)})
@@ -744,7 +745,7 @@ def small_so3lr(tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 0, "", "")
 
     sha256 = weights.hashlib.sha256
-    monkeypatch.setattr(weights, "SO3LR_SHA256", made.sha256)
+    monkeypatch.setattr(parameters, "SO3LR_SHA256", made.sha256)
     monkeypatch.setattr(weights, "SO3LR_FILE_SHA256", sha256(model).hexdigest())
     monkeypatch.setattr(weights, "SO3LR_WHEEL_SHA256", sha256(wheel).hexdigest())
     monkeypatch.setattr(weights.subprocess, "run", run)
@@ -811,7 +812,7 @@ def test_installed_package_is_read_and_not_imported(small_so3lr, tmp_path, monke
     package = tmp_path / "site" / "so3krates_torch"
     (package / "__init__.py").write_text("raise SystemExit('imported')")
     monkeypatch.undo()
-    monkeypatch.setattr(weights, "SO3LR_SHA256", small_so3lr.made.sha256)
+    monkeypatch.setattr(parameters, "SO3LR_SHA256", small_so3lr.made.sha256)
     monkeypatch.setenv("TOPOKRATES_CACHE", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(tmp_path / "site")
     found = weights.load("so3lr")
@@ -878,7 +879,7 @@ def test_real_so3lr():
     if not cached.is_file():
         pytest.skip("SO3LR is not in the cache")
     found = weights.load(cached)
-    assert found.sha256 == weights.SO3LR_SHA256
+    assert found.sha256 == parameters.SO3LR_SHA256
     assert found.name == "so3lr"
-    assert found.elements == weights.SO3LR_ELEMENTS
-    assert sum(array.size for array in weights.flatten(found.params).values()) == 531_373
+    assert found.elements == parameters.SO3LR_ELEMENTS
+    assert sum(array.size for array in parameters.flatten(found.params).values()) == 531_373

@@ -1,0 +1,126 @@
+"""Escapes from minima by short dynamics, all walkers at once.
+
+Softening turns a random velocity towards the soft modes of the minimum, since low barriers lead to
+low minima (Schönborn, Goedecker, Roy and Oganov, J. Chem. Phys. 130, 144108 (2009)). The dynamics
+ends when it has passed a number of minima of the potential energy along its path.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from topokrates.model.potential import Potential
+
+SOFTENING_STEPS = 20
+POTENTIAL_MINIMA = 2
+LONGEST = 400  # steps of dynamics
+
+
+class Pace(NamedTuple):
+    """Steps that suit a potential's stiffness.
+
+    Attributes:
+        softening: displacement per force, length^2/energy.
+        reach: length of the softening displacement, of the whole structure.
+        time: time step, in sqrt(mass length^2 / energy) with every mass 1.
+    """
+
+    softening: float
+    reach: float
+    time: float
+
+
+# The stiffest motion of a molecule, X-H stretching, has about 60 eV/Å^2, and of a cluster about
+# 200 epsilon/sigma^2; a step of time is a twentieth of that motion's period. With every mass
+# equal the hydrogens are no faster than the rest, and the path follows the soft modes.
+MOLECULES = Pace(softening=0.015, reach=0.15, time=0.04)
+CLUSTERS = Pace(softening=0.004, reach=0.1, time=0.02)
+
+
+class Escape(NamedTuple):
+    """Where the walkers got to.
+
+    Attributes:
+        positions: (W, N, 3).
+        highest: largest potential energy seen on the way, (W,): an upper bound of the barrier
+            between the minima on either side, never a transition state.
+        gradient_calls: (W,).
+    """
+
+    positions: np.ndarray
+    highest: np.ndarray
+    gradient_calls: np.ndarray
+
+
+def escape(
+    potential: Potential,
+    positions: np.ndarray,
+    kinetic: np.ndarray,
+    directions: np.ndarray,
+    pace: Pace,
+) -> Escape:
+    """Leaves minima with a given kinetic energy.
+
+    Args:
+        potential: of the molecule.
+        positions: minima, (W, N, 3).
+        kinetic: total kinetic energy of each walker, (W,).
+        directions: random velocities of any length, (W, N, 3).
+        pace: step sizes.
+    """
+    directions, calls = soften(potential, positions, directions, pace)
+    velocities = directions * np.sqrt(2 * kinetic)[:, None, None]
+    x = np.array(positions, float)
+    energies, forces = _evaluate(potential, x, np.ones(len(x), bool))
+    calls += 1
+    highest, before = energies.copy(), energies.copy()
+    rising = np.ones(len(x), bool)
+    passed = np.zeros(len(x), int)
+    active = np.ones(len(x), bool)
+    for _ in range(LONGEST):
+        if not active.any():
+            break
+        lanes = active[:, None, None]
+        half = velocities + 0.5 * pace.time * forces
+        moved = x + pace.time * half
+        new_energies, new_forces = _evaluate(potential, moved, active)
+        calls += active
+        # a lane that blew up stays where it was last sound
+        sound = active & np.isfinite(new_energies) & np.isfinite(new_forces).all((1, 2))
+        active &= sound
+        lanes = active[:, None, None]
+        x = np.where(lanes, moved, x)
+        velocities = np.where(lanes, half + 0.5 * pace.time * new_forces, velocities)
+        forces = np.where(lanes, new_forces, forces)
+        climbs = new_energies > before
+        passed += active & climbs & ~rising
+        rising = np.where(active, climbs, rising)
+        before = np.where(active, new_energies, before)
+        highest = np.where(active, np.maximum(highest, new_energies), highest)
+        active &= passed < POTENTIAL_MINIMA
+    return Escape(x, highest, calls)
+
+
+def soften(
+    potential: Potential, positions: np.ndarray, directions: np.ndarray, pace: Pace
+) -> tuple[np.ndarray, np.ndarray]:
+    """Directions of unit length turned towards soft modes, and gradient calls of each lane."""
+    every = np.ones(len(positions), bool)
+    directions = _unit(directions)
+    for _ in range(SOFTENING_STEPS):
+        _, forces = _evaluate(potential, positions + pace.reach * directions, every)
+        forces = np.where(np.isfinite(forces), forces, 0)
+        along = np.sum(forces * directions, axis=(1, 2), keepdims=True)
+        directions = _unit(pace.reach * directions + pace.softening * (forces - along * directions))
+    return directions, np.full(len(positions), SOFTENING_STEPS)
+
+
+def _evaluate(potential: Potential, x: np.ndarray, active: np.ndarray):
+    energies, forces = potential.energies_and_forces(x, active)
+    return np.asarray(energies, float), np.asarray(forces, float)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Unit length over each whole structure, without its drift."""
+    vectors = vectors - vectors.mean(axis=1, keepdims=True)
+    return vectors / np.sqrt(np.sum(vectors**2, axis=(1, 2), keepdims=True))

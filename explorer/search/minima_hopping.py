@@ -1,0 +1,132 @@
+"""Minima hopping (Goedecker, J. Chem. Phys. 120, 9911 (2004)).
+
+Each walker escapes from its minimum by short dynamics and is quenched. Feedback keeps it moving:
+its kinetic energy rises when it falls back or meets what is known, and falls when it meets what is
+new; its threshold for accepting a higher minimum rises with each refusal and falls with each
+acceptance. What is known is known to all walkers of the search.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from topokrates.model.potential import Potential
+from topokrates.molecule import Molecule
+from topokrates.search import escape, moves
+from topokrates.search.state import Outcome, generator
+
+
+class Settings(NamedTuple):
+    """Parameters; energies in the unit of the potential.
+
+    Attributes:
+        kinetic: first kinetic energy per degree of freedom, k_B T / 2.
+        threshold: first rise that is accepted.
+        fell_back, known, new: factors on the kinetic energy (the published beta 1 to 3).
+        accepted, refused: factors on the threshold (the published alpha 1 and 2).
+    """
+
+    kinetic: float
+    threshold: float
+    fell_back: float = 1.1
+    known: float = 1.1
+    new: float = 1 / 1.1
+    accepted: float = 0.98
+    refused: float = 1 / 0.98
+
+
+class State(NamedTuple):
+    """Positions (W, N, 3), energies (W,), minima (W,) ids, kinetic (W,), threshold (W,)."""
+
+    positions: np.ndarray
+    energies: np.ndarray
+    minima: np.ndarray
+    kinetic: np.ndarray
+    threshold: np.ndarray
+
+
+class Info(NamedTuple):
+    """What a step did: accepted (W,) bool; kinetic energy per degree of freedom (W,)."""
+
+    accepted: np.ndarray
+    kinetic: np.ndarray
+
+
+def settings(molecule: Molecule) -> Settings:
+    """Starts near 1000 K for molecules (k_B T / 2 = 0.043 eV) and 0.4 epsilon for clusters."""
+    if molecule.is_cluster:
+        return Settings(kinetic=0.2, threshold=0.5)
+    return Settings(kinetic=0.043, threshold=0.05)
+
+
+def init(settings: Settings, molecule: Molecule, walkers: int) -> State:
+    """No walker is anywhere yet; the first proposals are the starts."""
+    return State(
+        np.zeros((walkers, molecule.n_atoms, 3)),
+        np.full(walkers, np.inf),
+        np.full(walkers, -1),
+        np.full(walkers, settings.kinetic),
+        np.full(walkers, settings.threshold),
+    )
+
+
+def propose(
+    settings: Settings,
+    state: State,
+    molecule: Molecule,
+    potential: Potential,
+    seed: int,
+    step: int,
+    walkers: list[int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Structures to quench for some walkers, (W, N, 3), and gradient calls spent on each."""
+    chosen = np.asarray(walkers)
+    proposals = np.zeros((len(chosen), molecule.n_atoms, 3))
+    calls = np.zeros(len(chosen), int)
+    rngs = [generator(seed, walker, step) for walker in walkers]
+    hopping = state.minima[chosen] >= 0
+    for row in np.flatnonzero(~hopping):
+        walker = int(chosen[row]) if step == 0 else int(chosen[row]) + 1
+        proposals[row] = moves.start(molecule, rngs[row], walker)
+    if hopping.any():
+        rows = np.flatnonzero(hopping)
+        directions = np.stack([rngs[row].normal(size=proposals.shape[1:]) for row in rows])
+        degrees = 3 * molecule.n_atoms - 6 if molecule.n_atoms > 2 else 1
+        escaped = escape.escape(
+            potential,
+            state.positions[chosen[rows]],
+            state.kinetic[chosen[rows]] * degrees,
+            directions,
+            escape.CLUSTERS if molecule.is_cluster else escape.MOLECULES,
+        )
+        proposals[rows], calls[rows] = escaped.positions, escaped.gradient_calls
+    return proposals, calls
+
+
+def step(
+    settings: Settings, state: State, outcome: Outcome, seed: int, step: int
+) -> tuple[State, Info]:
+    """The walkers after their quenches."""
+    started = state.minima >= 0
+    arrived = outcome.minima >= 0
+    back = started & (outcome.minima == state.minima)
+    known = arrived & ~back & (outcome.visits > 0)
+    new = arrived & ~back & ~known
+    # another molecule, or no minimum at all, is what too much energy does: cool down as for a new
+    factor = np.select([back, known, new], [settings.fell_back, settings.known, settings.new], 1.0)
+    factor = np.where(arrived, factor, settings.new)
+    kinetic = np.where(started, state.kinetic * factor, state.kinetic)
+
+    moved = arrived & ~back
+    rise = np.where(moved, outcome.energies - state.energies, np.inf)
+    accepted = moved & (~started | (rise < state.threshold))
+    change = np.where(accepted, settings.accepted, settings.refused)
+    threshold = np.where(started & moved, state.threshold * change, state.threshold)
+    new_state = State(
+        np.where(accepted[:, None, None], outcome.positions, state.positions),
+        np.where(accepted, outcome.energies, state.energies),
+        np.where(accepted, outcome.minima, state.minima),
+        kinetic,
+        threshold,
+    )
+    return new_state, Info(accepted, kinetic)

@@ -98,8 +98,8 @@ def descend(
     first = next(waiting, None)
     if first is None:
         return
-    shape = np.shape(first[1])
-    state = _start(coordinates, jnp.broadcast_to(jnp.asarray(first[1], jnp.float64), (lanes, *shape)))
+    blank = jnp.broadcast_to(jnp.asarray(first[1], jnp.float64), (lanes, *np.shape(first[1])))
+    state = _start(coordinates, blank)
     owner = np.full(lanes, -1)
     calls = np.zeros(lanes, int)
 

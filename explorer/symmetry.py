@@ -27,7 +27,7 @@ from math import factorial, prod
 
 import numpy as np
 
-from topokrates.clusters import Match, match_clusters, rotations
+from topokrates.clusters import Match, match_clusters, overlaps, rotations
 
 MAX_ORDERS = 5040  # skeleton automorphisms that are listed
 MAX_LANES = 64  # of these, so many go on to the assignment of hydrogens
@@ -66,8 +66,9 @@ class Symmetry:
             neighbours[i].append(j)
             neighbours[j].append(i)
         heavy = numbers != 1
+        light = [sum(not heavy[j] for j in near) for near in neighbours]
         leaf = [
-            not heavy[i] and len(near) == 1 and bool(heavy[near[0]])
+            bool(not heavy[i] and len(near) == 1 and heavy[near[0]] and light[near[0]] <= 4)
             for i, near in enumerate(neighbours)
         ]
         self._hydrogens = [sorted(j for j in near if leaf[j]) for near in neighbours]
@@ -118,7 +119,8 @@ class Symmetry:
             keep_handedness: admit only automorphisms after which every atom with four neighbours,
                 these told apart, has the handedness that it has in the reference. The hydrogens
                 of a methylene group, say, then never change places: no motion short of breaking
-                bonds exchanges them. It is what a path between the two structures needs.
+                bonds exchanges them. It is what a path between the two structures needs. Where
+                the skeleton's automorphisms are too many to list, this holds for hydrogens only.
             thorough: try every automorphism (up to MAX_EXHAUSTIVE). Without it a close match is
                 found all the same, while widely different structures may read a little too far.
         """
@@ -131,26 +133,19 @@ class Symmetry:
             fixed = [i for i in self._centres if len(self._hydrogens[i]) < 2]
             wrong = opposite[:, fixed].sum(1)
             base, opposite = base[wrong == wrong.min()], opposite[wrong == wrong.min()]
-        reduced = self._reduce @ a
-        if len(base) > MAX_LANES:
-            keep = np.argsort(-_overlap(reduced.T @ b[base]), kind="stable")[:MAX_LANES]
-            base, opposite = base[keep], opposite[keep]
         allowed = {
             k: self._allowed(group, opposite, keep_handedness) for k, group in self._groups.items()
         }
-        turns, values = rotations(reduced.T @ b[base])
-        vague = bool(values[:, 1].max() < _FLAT * self.n_atoms)
-        if (thorough or vague) and self.size is not None and 1 < self.size <= MAX_EXHAUSTIVE:
+        covariance = (self._reduce @ a).T @ b[base]
+        exhaustible = self.size is not None and self.size <= MAX_EXHAUSTIVE
+        if exhaustible and (thorough or self._is_vague(covariance)):
             order = self._best_of_all(a, b, base, allowed)
         else:
-            orders = base
-            for _ in range(20):
-                assigned = self._assign(a, b @ np.swapaxes(turns, 1, 2), base, allowed)
-                if np.array_equal(assigned, orders):
-                    break
-                orders = assigned
-                turns, values = rotations(a.T @ b[orders])
-            order = orders[int(values.sum(1).argmax())]
+            if len(base) > MAX_LANES:
+                keep = np.argsort(-overlaps(covariance), kind="stable")[:MAX_LANES]
+                base, covariance = base[keep], covariance[keep]
+                allowed = {k: mask[keep] for k, mask in allowed.items()}
+            order = self._by_turns(a, b, base, allowed, covariance)
         turn = rotations(a.T @ b[order])[0]
         squared = ((b[order] @ turn.T - a) ** 2).sum(1)
         return Match(
@@ -261,6 +256,30 @@ class Symmetry:
         free = np.array([len(self._neighbours[i]) != 4 for i in carriers], dtype=bool)
         return free[:, None] | (opposite[:, carriers, None] == odd)
 
+    def _is_vague(self, covariance: np.ndarray) -> bool:
+        """Whether the skeleton and the groups' centroids lie on a line and so fix no rotation."""
+        second = np.linalg.svd(covariance, compute_uv=False)[:, 1]
+        return bool(second.max() < _FLAT * self.n_atoms)
+
+    def _by_turns(
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        base: np.ndarray,
+        allowed: dict[int, np.ndarray],
+        covariance: np.ndarray,
+    ) -> np.ndarray:
+        """The best lane after assignment and superposition by turns, until nothing changes."""
+        orders = base
+        turns, values = rotations(covariance)
+        for _ in range(20):
+            assigned = self._assign(a, b @ np.swapaxes(turns, 1, 2), base, allowed)
+            if np.array_equal(assigned, orders):
+                break
+            orders = assigned
+            turns, values = rotations(a.T @ b[orders])
+        return orders[int(values.sum(1).argmax())]
+
     def _assign(
         self, a: np.ndarray, b: np.ndarray, base: np.ndarray, allowed: dict[int, np.ndarray]
     ) -> np.ndarray:
@@ -293,7 +312,7 @@ class Symmetry:
             terms = np.einsum("ki,lpkj->lpij", a[group], b[atoms])
             sums = (sums[:, :, None] + terms[:, None]).reshape(len(base), -1, 3, 3)
             valid = (valid[:, :, None] & allowed[k][:, g][:, None]).reshape(len(base), -1)
-        overlap = np.where(valid, _overlap(sums), -np.inf)
+        overlap = np.where(valid, overlaps(sums), -np.inf)
         lane, choice = np.unravel_index(overlap.argmax(), overlap.shape)
         order = base[lane].copy()
         for k, g in reversed(factors):
@@ -301,24 +320,6 @@ class Symmetry:
             group = self._groups[k][g]
             order[group] = order[group][_PERMUTATIONS[k][option]]
         return order
-
-
-def _overlap(covariance: np.ndarray) -> np.ndarray:
-    """Overlap that the best proper rotation attains (...), from covariances (..., 3, 3).
-
-    The sum of the singular values, the smallest with the sign of the determinant; squares of
-    singular values are the eigenvalues of C'C in closed form. Good to about 1e-8: for choosing.
-    """
-    gram = np.swapaxes(covariance, -1, -2) @ covariance
-    mean = np.trace(gram, axis1=-2, axis2=-1) / 3
-    shifted = gram - mean[..., None, None] * np.eye(3)
-    spread = np.sqrt((shifted**2).sum((-1, -2)) / 6)
-    safe = np.maximum(spread, 1e-30 + 1e-14 * mean)
-    angle = np.arccos(np.clip(np.linalg.det(shifted) / (2 * safe**3), -1, 1)) / 3
-    first = np.sqrt(np.maximum(mean + 2 * spread * np.cos(angle), 0))
-    second = np.sqrt(np.maximum(mean + 2 * spread * np.cos(angle - 2 * np.pi / 3), 0))
-    third = np.linalg.det(covariance) / np.maximum(first * second, 1e-30)
-    return first + second + np.where(np.abs(third) > second, np.sign(third) * second, third)
 
 
 def _refine_colours(

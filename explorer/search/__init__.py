@@ -18,7 +18,7 @@ SEARCHERS = {"basin-hopping": basin_hopping, "minima-hopping": minima_hopping}
 DEFAULT = "basin-hopping"
 
 
-def searcher(name: str):
+def searcher_module(name: str):
     """The module of a searcher; InputError for a name that is none."""
     if name not in SEARCHERS:
         raise InputError(f"unknown searcher {name!r}: use {' or '.join(SEARCHERS)}")

@@ -1,7 +1,6 @@
 """What all searchers share: the outcome of a round of quenches, and states as bytes."""
 
 import io
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +41,3 @@ def unpack(kind: type, data: bytes) -> Any:
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         return kind(**{name: arrays[name] for name in kind._fields})
 
-
-def settings_key(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as plain numbers and strings, ready for JSON."""
-    return {k: v.item() if isinstance(v, np.generic) else v for k, v in settings.items()}

@@ -218,6 +218,16 @@ def test_more_skeleton_automorphisms_than_can_be_listed():
     assert Matcher(m).rmsd(a, relabelled(m, b, rng)) < 1e-6
 
 
+def test_more_skeleton_automorphisms_than_lanes():
+    """Five waters: 120 x 2^5, the whole of them against networkx."""
+    text = "smiles:O.O.O.O.O"
+    rng = np.random.default_rng(10)
+    m = molecule(text)
+    assert Symmetry(m.numbers, m.bonds).size == 3840 == len(automorphisms(text))
+    a, b = rng.normal(scale=2, size=(2, 15, 3))
+    assert Matcher(m).rmsd(a, b) == pytest.approx(brute_force(text, a, b), abs=1e-7)
+
+
 @pytest.mark.parametrize("n", [2, 6, 9])
 def test_water_clusters_exchange_whole_molecules(n):
     from ase.build import molecule as build

@@ -1,0 +1,116 @@
+"""The verb: from a molecule to its landscape.
+
+Wires a searcher, the minimiser, the landscape and its store, then the search for transition
+states. The rounds of a search are in `rounds`.
+"""
+
+from os import PathLike
+
+from topokrates.landscape import Landscape
+from topokrates.model import models
+from topokrates.model.errors import InputError
+from topokrates.model.potential import Potential
+from topokrates.molecule import Molecule
+from topokrates.pathways.connect import connect_minima
+from topokrates.progress import Progress, Silent
+from topokrates.rounds import Search
+from topokrates.search import DEFAULT, searcher_module
+
+WALKERS = 8
+QUENCHES = 96
+
+
+def explore(
+    molecule: str | Molecule,
+    *,
+    model: str | models.ForceField = models.DEFAULT,
+    searcher: str = DEFAULT,
+    walkers: int = WALKERS,
+    quenches: int = QUENCHES,
+    seed: int = 0,
+    database: str | PathLike[str] | None = None,
+    connect: bool = True,
+    long_range_cutoff: float | None = None,
+    dtype: str = "float32",
+    device: str | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Landscape:
+    """Searches a molecule's minima and connects them by transition states.
+
+    Args:
+        molecule: a `Molecule`, or what `Molecule.from_text` reads: a peptide ("Ac-Ala-NHMe"),
+            "smiles:...", a file, a cluster ("LJ13").
+        model: a name that `models.load` knows, a weights file, or a force field.
+        searcher: "basin-hopping" or "minima-hopping".
+        walkers: searches side by side, in one batch.
+        quenches: how many this search shall have made in all, earlier runs of the same search in
+            the same database counted in.
+        seed: of everything random. Searches differ by searcher, seed and walkers.
+        database: SQLite file, made if it does not exist; None keeps the landscape in memory.
+        connect: search transition states afterwards until the graph hangs together.
+        long_range_cutoff, dtype, device, threads: see `models.load`.
+        progress: who is told.
+
+    Returns:
+        The landscape, with everything found so far.
+
+    Raises:
+        InputError: for anything that cannot be used, before any work is done.
+    """
+    progress = progress or Silent()
+    searcher_module(searcher)  # refuses a wrong name before any work
+    for name, value, least in (("walkers", walkers, 1), ("quenches", quenches, 0)):
+        if value < least:
+            raise InputError(f"{value} {name}: give at least {least}")
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed {seed}: give a whole number from 0 to 2^63 - 1")
+    if isinstance(molecule, str):
+        molecule = Molecule.from_text(molecule)
+    for note in molecule.notes:
+        progress.note(note)
+    potential = potential_of(
+        molecule,
+        model,
+        long_range_cutoff=long_range_cutoff,
+        dtype=dtype,
+        device=device,
+        threads=threads,
+        progress=progress,
+    )
+    landscape = Landscape.create(molecule, potential.provenance(), database)
+    try:
+        Search(landscape, potential, searcher, walkers, seed).run(quenches, progress)
+        if connect:
+            connect_minima(landscape, potential, progress=progress)
+    except BaseException:
+        landscape.close()
+        raise
+    return landscape
+
+
+def potential_of(
+    molecule: Molecule,
+    model: str | models.ForceField = models.DEFAULT,
+    *,
+    long_range_cutoff: float | None = None,
+    dtype: str = "float32",
+    device: str | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Potential:
+    """A model bound to a molecule; clusters take Lennard-Jones unless told otherwise.
+
+    Raises:
+        InputError: for a model that does not exist or does not know an element.
+    """
+    if isinstance(model, str):
+        if molecule.is_cluster and model == models.DEFAULT:
+            model = "LJ"
+        note = progress.note if progress else None
+        model = models.load(model, long_range_cutoff, dtype, device, threads, note)
+    if molecule.is_cluster != (model.name == "LJ"):
+        raise InputError(
+            f"{molecule.name} with {model.name}: LJ is for clusters such as LJ13, and they for it"
+        )
+    return model.bind(molecule.numbers, molecule.charge, molecule.unpaired_electrons)

@@ -1,0 +1,2 @@
+def connect_minima(landscape, potential, progress=None):
+    raise NotImplementedError

@@ -1,0 +1,108 @@
+"""From a structure to a minimum of the landscape: descend, check, recognise or certify, store.
+
+Every quench of a search and every push-off from a transition state goes through `Quencher`, so
+that nothing enters a landscape by another door.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from topokrates.certify import Certificate, certify
+from topokrates.identity import changes
+from topokrates.internals import coordinates
+from topokrates.landscape import Landscape
+from topokrates.model.potential import Potential
+from topokrates.relax import Descent, Status, descend
+
+# A descent to 1e-3 eV/Å that ends this close in energy to a stored minimum, and in its shape, is
+# a visit. A plateau 5 meV above one is not, and goes on to the polish.
+RECOGNISED = 1e-3
+
+
+class Settled(NamedTuple):
+    """What a quench came to.
+
+    Attributes:
+        outcome: "new", "known", or why it is no minimum of this molecule.
+        minimum: id in the landscape, or None.
+        energy: of that minimum, or where the quench ended.
+        gradient_calls, hessian_vector_products: spent on the polish, not on the descent.
+    """
+
+    outcome: str
+    minimum: int | None
+    energy: float
+    gradient_calls: int
+    hessian_vector_products: int
+
+
+class Quencher:
+    """Quenches structures of one molecule into one landscape.
+
+    Args:
+        landscape: where minima go.
+        potential: for descents; polishes use its float64 form.
+    """
+
+    def __init__(self, landscape: Landscape, potential: Potential):
+        molecule = landscape.molecule
+        self.landscape, self.potential = landscape, potential
+        self.coordinates = coordinates(molecule.bonds, molecule.positions)
+
+    def descend(self, starts: Iterable[np.ndarray], lanes: int) -> Iterator[Descent]:
+        """Descents of structures (N, 3), yielded as they end."""
+        return descend(self.potential, self.coordinates, starts, lanes=lanes)
+
+    def settle(
+        self,
+        positions: np.ndarray,
+        energy: float,
+        status: str,
+        log: Callable[[Settled], None] | None = None,
+    ) -> Settled:
+        """Decides what the end of a descent is, and stores it.
+
+        Args:
+            positions: (N, 3), where the descent ended.
+            energy: there.
+            status: the descent's.
+            log: called with the result inside the transaction that stores it, so that both are
+                committed or neither is.
+        """
+        settled, proof = self._judge(positions, energy, status)
+        landscape = self.landscape
+        with landscape.transaction():
+            if proof is not None:
+                name, new = landscape.add_minimum(
+                    proof.energy, proof.positions, proof.max_force, proof.lowest_eigenvalue
+                )
+                settled = settled._replace(outcome="new" if new else "known", minimum=name)
+            elif settled.minimum is not None:
+                landscape.visit(settled.minimum)
+            if settled.minimum is not None:
+                settled = settled._replace(energy=landscape.minimum(settled.minimum).energy)
+            if log is not None:
+                log(settled)
+        return settled
+
+    def _judge(
+        self, positions: np.ndarray, energy: float, status: str
+    ) -> tuple[Settled, Certificate | None]:
+        """What it is, before anything is written; with a certificate if it may be new."""
+        molecule = self.landscape.molecule
+        if status != Status.CONVERGED:
+            return Settled(status, None, energy, 0, 0), None
+        if change := changes(molecule, positions):
+            return Settled(str(change.kind), None, energy, 0, 0), None
+        known = self.landscape.find(energy, positions, RECOGNISED)
+        if known is not None:
+            return Settled("known", known, energy, 0, 0), None
+        proof = certify(self.potential, self.coordinates, positions)
+        spent = (proof.gradient_calls, proof.hessian_vector_products)
+        if proof.status is not Status.CERTIFIED:
+            return Settled(str(proof.status), None, proof.energy, *spent), None
+        if change := changes(molecule, proof.positions):
+            return Settled(str(change.kind), None, proof.energy, *spent), None
+        return Settled("new", None, proof.energy, *spent), proof

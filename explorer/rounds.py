@@ -1,0 +1,181 @@
+"""The rounds of a search: all walkers propose, all proposals are quenched, all results are taken in.
+
+A search survives being killed at any moment. Each descent is committed as it ends, each result
+together with what it does to the landscape, and the searcher's state at the end of the round. The
+next run proposes the same structures again (a proposal depends on state, seed, walker and step
+alone), finds which of them the store holds, and does the rest. Results enter the search in the
+order of the walkers whatever finished first, so that it ends as an undisturbed one would.
+"""
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from topokrates.landscape import Landscape
+from topokrates.model.potential import Potential
+from topokrates.progress import Progress
+from topokrates.quench import Quencher, Settled
+from topokrates.records import QuenchRecord
+from topokrates.relax import Status
+from topokrates.search import searcher_module
+from topokrates.search.state import Outcome, pack, unpack
+
+WAITING = "waiting"  # a descent that converged and is not settled yet
+
+
+class Search:
+    """One search in a landscape, known by searcher, seed, walkers and settings.
+
+    Args:
+        landscape: where minima go, and whose store the search lives in.
+        potential: for dynamics and descents.
+        searcher: its name.
+        walkers: proposals per round.
+        seed: of everything random.
+    """
+
+    def __init__(
+        self, landscape: Landscape, potential: Potential, searcher: str, walkers: int, seed: int
+    ):
+        self.module = searcher_module(searcher)
+        self.landscape, self.potential = landscape, potential
+        self.walkers, self.seed = walkers, seed
+        self.settings = self.module.settings(landscape.molecule)
+        described = {
+            "searcher": searcher,
+            "seed": seed,
+            "walkers": walkers,
+            "settings": self.settings._asdict(),
+        }
+        self.key = json.dumps(described, sort_keys=True)
+        self.id = landscape.store.search(self.key, described)
+        self.quencher = Quencher(landscape, potential)
+
+    def run(self, quenches: int, progress: Progress) -> None:
+        """Goes on until this search has made `quenches` quenches in all its runs together."""
+        record = self.landscape.store.load_search(self.key)
+        assert record is not None
+        step, target = record.step, max(quenches, record.target)
+        state = (
+            unpack(self.module.State, record.state)
+            if record.state is not None
+            else self.module.init(self.settings, self.landscape.molecule, self.walkers)
+        )
+        progress.stage("search", quenches, min(step * self.walkers, quenches))
+        self._save(step, target, None)
+        while step * self.walkers < quenches:
+            wanted = min(self.walkers, quenches - step * self.walkers)
+            rows = self._quench(state, step, wanted, progress)
+            if wanted < self.walkers:
+                # the rest of this round is for a longer run of the same search
+                self._save(step, target, None)
+                return
+            state = self._follow(state, step, rows)
+            step += 1
+            self._save(step, target, pack(state))
+        progress.advance(quenches, self._standing())
+
+    def _save(self, step: int, target: int, state: bytes | None) -> None:
+        rows = self.landscape.store.quenches(self.id)
+        self.landscape.store.save_search(
+            self.key,
+            step=step,
+            done=sum(row.status != WAITING for row in rows),
+            target=target,
+            gradient_calls=sum(row.gradient_calls for row in rows),
+            state=state,
+        )
+
+    def _quench(
+        self, state: Any, step: int, wanted: int, progress: Progress
+    ) -> list[QuenchRecord]:
+        """The results of the first `wanted` walkers; only what the store lacks is computed."""
+        rows = {row.walker: row for row in self.landscape.store.quenches(self.id, step)}
+        missing = [walker for walker in range(wanted) if walker not in rows]
+        over = step * self.walkers
+        progress.advance(over, self._standing())
+        if missing:
+            # every walker proposes, wanted or not: so a batch of dynamics is always the same one
+            proposals, spent = self.module.propose(
+                self.settings,
+                state,
+                self.landscape.molecule,
+                self.potential,
+                self.seed,
+                step,
+                list(range(self.walkers)),
+            )
+            starts = [proposals[walker] for walker in missing]
+            for descent in self.quencher.descend(starts, lanes=self.walkers):
+                walker = missing[descent.index]
+                converged = descent.status is Status.CONVERGED
+                rows[walker] = QuenchRecord(
+                    step,
+                    walker,
+                    WAITING if converged else str(descent.status),
+                    descent.energy,
+                    descent.positions if converged else None,
+                    descent.gradient_calls + int(spent[walker]),
+                    None,
+                )
+                self._log(rows[walker])
+        for walker in range(wanted):
+            if rows[walker].status == WAITING:
+                rows[walker] = self._settle(rows[walker])
+            progress.advance(over + walker + 1, self._standing())
+        return [rows[walker] for walker in range(wanted)]
+
+    def _settle(self, row: QuenchRecord) -> QuenchRecord:
+        assert row.positions is not None and row.energy is not None
+
+        def after(settled: Settled) -> QuenchRecord:
+            return row._replace(
+                status=settled.outcome,
+                energy=settled.energy,
+                positions=None,
+                gradient_calls=row.gradient_calls + settled.gradient_calls,
+                minimum=settled.minimum,
+            )
+
+        settled = self.quencher.settle(
+            row.positions, row.energy, Status.CONVERGED, lambda settled: self._log(after(settled))
+        )
+        return after(settled)
+
+    def _log(self, row: QuenchRecord) -> None:
+        self.landscape.store.log_quench(
+            self.id,
+            row.walker,
+            row.step,
+            row.status,
+            row.energy,
+            row.positions,
+            row.gradient_calls,
+            row.minimum,
+        )
+
+    def _follow(self, state: Any, step: int, rows: list[QuenchRecord]) -> Any:
+        """The searcher's state after a round."""
+        earlier = self.landscape.store.quenches(self.id)
+        seen = Counter(row.minimum for row in earlier if row.step < step)
+        atoms = self.landscape.molecule.n_atoms
+        positions, energies = np.zeros((len(rows), atoms, 3)), np.full(len(rows), np.inf)
+        minima, visits = np.full(len(rows), -1), np.zeros(len(rows), int)
+        for walker, row in enumerate(rows):
+            if row.minimum is not None:
+                minimum = self.landscape.minimum(row.minimum)
+                positions[walker], energies[walker] = minimum.positions, minimum.energy
+                minima[walker], visits[walker] = row.minimum, seen[row.minimum]
+                seen[row.minimum] += 1
+        outcome = Outcome(positions, energies, minima, visits)
+        return self.module.step(self.settings, state, outcome, self.seed, step)[0]
+
+    def _standing(self) -> str:
+        minima = self.landscape.minimum_list
+        if not minima:
+            return "no minimum yet"
+        unit = self.landscape.energy_unit
+        word = "minimum" if len(minima) == 1 else "minima"
+        return f"{len(minima)} {word}, lowest {minima[0].energy:.4f} {unit}"

@@ -127,13 +127,13 @@ def certify(
             state = (descent.energy, descent.max_force, *_lowest(spectrum), Status.SADDLE)
             x = x + _push(spectrum)
             continue
-        polished = _chord_steps(potential, x, spectrum)
+        polished = chord_steps(potential, x, spectrum)
         calls += polished.calls
         if np.abs(polished.positions - x).max() > HESSIAN_REACH:
             spectrum = modes(potential.hessians(polished.positions[None])[0], polished.positions)
             products += x.size
         x = polished.positions
-        force = _largest(polished.gradient)
+        force = largest_force(polished.gradient)
         certified = (
             spectrum.values[0] > 0
             and force <= max_force
@@ -150,32 +150,43 @@ def certify(
     return Certificate(x, energy, force, lowest, negative, calls, products, status)
 
 
-class _Polished(NamedTuple):
+class Polished(NamedTuple):
+    """The best point of some Newton steps, its gradient (N, 3), and gradient calls spent."""
+
     positions: np.ndarray
     energy: float
     gradient: np.ndarray
     calls: int
 
 
-def _chord_steps(potential: Potential, x: np.ndarray, spectrum: Modes) -> _Polished:
+def chord_steps(
+    potential: Potential, x: np.ndarray, spectrum: Modes, newton: bool = False
+) -> Polished:
     """Newton steps on one Hessian, for as long as they lower the predicted decrease.
 
     A straight step along a soft torsion stretches the bonds that turn with it, and only the next
     step takes that back: so a step may be worse than the one before, twice in a row.
+
+    Args:
+        potential: in float64.
+        x: near a stationary point, (N, 3).
+        spectrum: of the Hessian there.
+        newton: go to the stationary point whatever its order; else downhill along every mode.
     """
+    values = spectrum.values if newton else np.abs(spectrum.values)
     energy, gradient = _evaluate(potential, x)
-    best, best_left = _Polished(x, energy, gradient, 1), _decrease(gradient, spectrum)
+    best, best_left = Polished(x, energy, gradient, 1), _decrease(gradient, spectrum)
     worse, calls = 0, 1
     for _ in range(CHORD_STEPS):
         along = spectrum.vectors.T @ gradient.ravel()
-        step = -(spectrum.vectors @ (along / np.abs(spectrum.values))).reshape(x.shape)
+        step = -(spectrum.vectors @ (along / values)).reshape(x.shape)
         x = x + step * min(1, NEWTON_REACH / max(np.abs(step).max(), 1e-300))
         energy, gradient = _evaluate(potential, x)
         calls += 1
         left = _decrease(gradient, spectrum)
         worse = 0 if left < best_left else worse + 1
         if left < best_left:
-            best, best_left = _Polished(x, energy, gradient, calls), left
+            best, best_left = Polished(x, energy, gradient, calls), left
         if worse == 3 or best_left < 1e-4 * CERTIFIED_DECREASE:
             break
     return best._replace(calls=calls)
@@ -186,7 +197,8 @@ def _evaluate(potential: Potential, x: np.ndarray) -> tuple[float, np.ndarray]:
     return float(energies[0]), -np.asarray(forces[0], float)
 
 
-def _largest(gradient: np.ndarray) -> float:
+def largest_force(gradient: np.ndarray) -> float:
+    """Norm of the largest force on an atom."""
     return float(np.sqrt(np.max(np.sum(gradient**2, axis=1))))
 
 

@@ -65,7 +65,8 @@ class Descent(NamedTuple):
 class _Lanes(NamedTuple):
     positions: Array  # (B, N, 3): where the next gradient is wanted
     hessian: Array  # (B, q, q)
-    trust: Array  # (B,)
+    trust: Array  # (B,): largest change of a coordinate now, and ever
+    largest: Array  # (B,)
     best: Array  # (B,): energy of the last step
     values: Array  # (B, q): coordinates and gradient of the last step
     gradient: Array  # (B, q)
@@ -79,6 +80,7 @@ def descend(
     max_force: float = DESCENT_FORCE,
     max_steps: int = MAX_STEPS,
     lanes: int = 16,
+    largest_step: float = LARGEST_STEP,
 ) -> Iterator[Descent]:
     """Minimises structures, yielding each as it comes to rest.
 
@@ -89,6 +91,7 @@ def descend(
         max_force: norm of the largest force on an atom at which a lane has converged.
         max_steps: gradient calls after which a lane is given up.
         lanes: size of the batch.
+        largest_step: of any one coordinate, Å or radians.
 
     Yields:
         A `Descent` per start, in the order in which they end. Those that end together come in the
@@ -99,14 +102,15 @@ def descend(
     if first is None:
         return
     blank = jnp.broadcast_to(jnp.asarray(first[1], jnp.float64), (lanes, *np.shape(first[1])))
-    state = _start(coordinates, blank)
+    state = _start(coordinates, blank, largest_step)
     owner = np.full(lanes, -1)
     calls = np.zeros(lanes, int)
 
     def fill(lane: int, item: tuple[int, np.ndarray]) -> None:
         nonlocal state
         owner[lane], calls[lane] = item[0], 0
-        state = _load(coordinates, state, lane, jnp.asarray(item[1], jnp.float64))
+        position = jnp.asarray(item[1], jnp.float64)
+        state = _load(coordinates, state, lane, position, largest_step)
 
     fill(0, first)
     for lane in range(1, lanes):
@@ -146,13 +150,14 @@ def descend(
 
 # `Coordinates` is compared by identity, so each object compiles once and is found again.
 @partial(jax.jit, static_argnums=0)
-def _start(coordinates: Coordinates, positions: Array) -> _Lanes:
+def _start(coordinates: Coordinates, positions: Array, largest_step: float) -> _Lanes:
     batch = len(positions)
     zeros = jnp.zeros((batch, coordinates.count), positions.dtype)
     return _Lanes(
         positions,
         jax.vmap(coordinates.model_hessian)(positions),
-        jnp.full(batch, LARGEST_STEP, positions.dtype),
+        jnp.full(batch, largest_step, positions.dtype),
+        jnp.full(batch, largest_step, positions.dtype),
         jnp.full(batch, jnp.inf, positions.dtype),
         zeros,
         zeros,
@@ -161,8 +166,10 @@ def _start(coordinates: Coordinates, positions: Array) -> _Lanes:
 
 
 @partial(jax.jit, static_argnums=0)
-def _load(coordinates: Coordinates, state: _Lanes, lane: int, positions: Array) -> _Lanes:
-    new = _start(coordinates, positions[None])
+def _load(
+    coordinates: Coordinates, state: _Lanes, lane: int, positions: Array, largest_step: float
+) -> _Lanes:
+    new = _start(coordinates, positions[None], largest_step)
     return jax.tree.map(lambda old, one: old.at[lane].set(one[0]), state, new)
 
 
@@ -192,7 +199,7 @@ def _step(coordinates: Coordinates, lane: _Lanes, energy: Array, gradient: Array
     hessian = jnp.where(lane.fresh, lane.hessian, hessian)
     # a step that went up was too long; one that went down earns some trust back
     rose = energy > lane.best + 1e-9 * jnp.abs(energy)
-    trust = jnp.where(rose, 0.5 * lane.trust, jnp.minimum(1.5 * lane.trust, LARGEST_STEP))
+    trust = jnp.where(rose, 0.5 * lane.trust, jnp.minimum(1.5 * lane.trust, lane.largest))
     trust = jnp.maximum(trust, 0.02)
 
     curvature = b.T @ hessian @ b + SOFTNESS * identity
@@ -208,7 +215,7 @@ def _step(coordinates: Coordinates, lane: _Lanes, energy: Array, gradient: Array
         repair = jax.scipy.linalg.solve(b_new.T @ b_new + 1e-3 * identity, b_new.T @ missing)
         repair = repair * jnp.minimum(1, 0.3 / jnp.maximum(jnp.max(jnp.abs(repair)), 1e-12))
         new = new + repair.reshape(x.shape)
-    return _Lanes(new, hessian, trust, energy, q, gq, jnp.zeros_like(lane.fresh))
+    return _Lanes(new, hessian, trust, lane.largest, energy, q, gq, jnp.zeros_like(lane.fresh))
 
 
 def _bfgs(hessian: Array, dq: Array, dg: Array) -> Array:

@@ -1,0 +1,1 @@
+"""Paths between minima: interpolation, bands, saddles, and what to connect next."""

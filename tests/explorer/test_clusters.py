@@ -16,15 +16,23 @@ from topokrates.molecule import Molecule
 
 LJ7 = (-16.505384, -15.935043, -15.593211, -15.533060)
 
-# Near-degenerate minima, in hundredths of sigma, to be relaxed.
-LJ10 = {
-    -26.464464: "-71 103 34 61 -12 -16 -14 14 64 9 -92 41 36 10 -122 -16 -74 -67 86 -25 91 38 94 6 "
-    "-39 32 -44 -90 -48 13",
-    -26.464354: "-86 -13 0 44 -35 140 -34 -90 -61 -12 69 -9 45 80 -103 4 -63 40 71 26 51 -34 28 91 "
-    "48 -16 -49 -46 14 -100",
-    -26.464274: "-12 -32 -27 -16 -122 37 -63 50 -79 91 -21 8 -95 -40 45 41 66 -41 27 -3 -126 9 -25 "
-    "84 -43 58 31 62 71 68",
-}
+# Near-degenerate minima of LJ10 and LJ12, in hundredths of sigma, to be relaxed.
+NEAR_DEGENERATE = (
+    {
+        -26.464463807: "-71 103 34 61 -12 -16 -14 14 64 9 -92 41 36 10 -122 -16 -74 -67 86 -25 91 "
+        "38 94 6 -39 32 -44 -90 -48 13",
+        -26.464353863: "-86 -13 0 44 -35 140 -34 -90 -61 -12 69 -9 45 80 -103 4 -63 40 71 26 51 "
+        "-34 28 91 48 -16 -49 -46 14 -100",
+        -26.464274227: "-12 -32 -27 -16 -122 37 -63 50 -79 91 -21 8 -95 -40 45 41 66 -41 27 -3 "
+        "-126 9 -25 84 -43 58 31 62 71 68",
+    },
+    {
+        -33.535037441: "109 14 5 -23 -16 143 28 85 -34 -58 -9 38 41 -59 61 -82 -70 -52 -72 42 -60 "
+        "-30 -22 -140 102 -93 -26 29 51 71 -61 102 33 17 -24 -41",
+        -33.535034920: "51 66 -22 16 -83 14 107 76 73 -21 51 -107 16 13 69 -80 -41 51 51 -30 -77 "
+        "108 -21 19 -57 -42 -57 -4 -81 123 -130 37 -84 -57 55 -2",
+    },
+)
 
 
 def quench(x):
@@ -76,11 +84,11 @@ def truncated_octahedron():
 
 
 @cache
-def near_degenerate():
+def near_degenerate(k):
     relaxed = []
-    for energy, text in LJ10.items():
-        found, x = quench(np.array(text.split(), dtype=float).reshape(10, 3) / 100)
-        assert found == pytest.approx(energy, abs=1e-6)
+    for energy, text in NEAR_DEGENERATE[k].items():
+        found, x = quench(np.array(text.split(), dtype=float).reshape(-1, 3) / 100)
+        assert found == pytest.approx(energy, abs=1e-8)
         relaxed.append(x)
     return relaxed
 
@@ -95,7 +103,7 @@ def scrambled(x, rng, noise=0.0, improper=None):
 STRUCTURES = {
     "LJ7 bipyramid": lambda: minima_of_lj7()[0],
     "LJ7 second": lambda: minima_of_lj7()[1],
-    "LJ10": lambda: near_degenerate()[0],
+    "LJ10": lambda: near_degenerate(0)[0],
     "LJ13 Ih": icosahedron,
     "LJ38 Oh": truncated_octahedron,
     "pair": lambda: np.array([[0.0, 0, 0], [1.12, 0, 0]]),
@@ -123,19 +131,15 @@ def test_scrambled_copies_match(name, seed, noise):
     assert off.max() == pytest.approx(match.largest, abs=1e-9)
 
 
-def different():
-    lj7, lj10 = minima_of_lj7(), near_degenerate()
-    return [*combinations(lj7, 2), *combinations(lj10, 2)]
-
-
 def test_different_minima_never_match():
-    """Four minima of LJ7, three of LJ10 whose energies are 8e-5 and 1.1e-4 apart."""
+    """All of LJ7; three of LJ10 8e-5 and 1.1e-4 apart in energy; two of LJ12 2.5e-6 apart."""
     rng = np.random.default_rng(2)
-    for a, b in different():
-        for _ in range(5):
-            y = scrambled(b, rng, 1e-4)
-            assert match_clusters(a, y, thorough=False) is None
-            assert match_clusters(a, y).rmsd > 0.1
+    for minima in (minima_of_lj7(), near_degenerate(0), near_degenerate(1)):
+        for a, b in combinations(minima, 2):
+            for _ in range(5):
+                y = scrambled(b, rng, 1e-4)
+                assert match_clusters(a, y, thorough=False) is None
+                assert match_clusters(a, y).rmsd > 0.1
 
 
 def test_inversion_is_an_option():

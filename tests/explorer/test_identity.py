@@ -218,6 +218,20 @@ def test_more_skeleton_automorphisms_than_can_be_listed():
     assert Matcher(m).rmsd(a, relabelled(m, b, rng)) < 1e-6
 
 
+@pytest.mark.parametrize(("smiles", "size"), [("FC(F)(F)F", 24), ("CC(C)(C)C", 24 * 6**4)])
+def test_improper_automorphisms_of_the_skeleton_are_no_rotations(smiles, size):
+    """Half of the 24 exchanges of four equal arms are reflections."""
+    rng = np.random.default_rng(11)
+    m = molecule(f"smiles:{smiles}")
+    matcher = Matcher(m)
+    assert matcher.symmetry.size == size
+    for _ in range(10):
+        a = conformer(m, rng)
+        b = relabelled(m, moved(a + 0.01 * rng.normal(size=a.shape), rng), rng)
+        assert matcher.rmsd(a, b) < 0.03
+        assert matcher.same(a, b)
+
+
 def test_more_skeleton_automorphisms_than_lanes():
     """Five waters: 120 x 2^5, the whole of them against networkx."""
     text = "smiles:O.O.O.O.O"
@@ -463,17 +477,18 @@ def test_stretched_bond(stretch, kind):
 
 
 def test_strong_hydrogen_bond_is_no_change():
-    """The shared proton of H5O2+: 1.20 Å from both oxygens in its minimum."""
+    """A proton shared as in H5O2+, 1.2 Å from both oxygens, is its donor's until it moves over."""
     m = molecule("smiles:O.O")
     oxygen = atoms_of(m, "O")
     partner = [[j for j in m.bonds[(m.bonds == o).any(1)].ravel() if j != o] for o in oxygen]
     x = np.empty((6, 3))
-    x[oxygen[0]], x[oxygen[1]] = [0, 0, 0], [2.5, 0, 0]
-    x[partner[0]] = [[1.1, 0, 0], [-0.3, 0.92, 0]]
+    x[oxygen[0]], x[oxygen[1]] = [0, 0, 0], [2.45, 0, 0]
+    x[partner[0]] = [[1.2, 0, 0], [-0.3, 0.92, 0]]
     x[partner[1]] = [[2.8, 0.6, 0.7], [2.8, 0.6, -0.7]]
     assert not changes(m, x)
-    x[partner[0][0]] = [1.5, 0, 0]
-    assert changes(m, x).kind == "bonds"
+    x[partner[0][0]] = [1.35, 0, 0]
+    h, o = sorted((partner[0][0], oxygen[1]))
+    assert str(changes(m, x)) == f"bond {m.symbols[h]}{h}-{m.symbols[o]}{o} formed"
 
 
 def test_not_finite():

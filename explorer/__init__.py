@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from topokrates.explore import explore
+    from topokrates.exploration import explore
     from topokrates.landscape import Landscape
     from topokrates.model.errors import InputError
     from topokrates.molecule import Molecule
@@ -25,7 +25,7 @@ _HOMES = {
     "InputError": "topokrates.model.errors",
     "Landscape": "topokrates.landscape",
     "Molecule": "topokrates.molecule",
-    "explore": "topokrates.explore",
+    "explore": "topokrates.exploration",
 }
 
 

@@ -127,7 +127,7 @@ def certify(
             state = (descent.energy, descent.max_force, *_lowest(spectrum), Status.SADDLE)
             x = x + _push(spectrum)
             continue
-        polished = chord_steps(potential, x, spectrum)
+        polished = chord_steps(potential, coordinates, x, spectrum)
         calls += polished.calls
         if np.abs(polished.positions - x).max() > HESSIAN_REACH:
             spectrum = modes(potential.hessians(polished.positions[None])[0], polished.positions)
@@ -160,15 +160,19 @@ class Polished(NamedTuple):
 
 
 def chord_steps(
-    potential: Potential, x: np.ndarray, spectrum: Modes, newton: bool = False
+    potential: Potential,
+    coordinates: Coordinates,
+    x: np.ndarray,
+    spectrum: Modes,
+    newton: bool = False,
 ) -> Polished:
     """Newton steps on one Hessian, for as long as they lower the predicted decrease.
 
-    A straight step along a soft torsion stretches the bonds that turn with it, and only the next
-    step takes that back: so a step may be worse than the one before, twice in a row.
+    A step along a soft, anharmonic mode may be worse than the one before, up to twice in a row.
 
     Args:
         potential: in float64.
+        coordinates: steps follow curves on which they change evenly.
         x: near a stationary point, (N, 3).
         spectrum: of the Hessian there.
         newton: go to the stationary point whatever its order; else downhill along every mode.
@@ -180,7 +184,8 @@ def chord_steps(
     for _ in range(CHORD_STEPS):
         along = spectrum.vectors.T @ gradient.ravel()
         step = -(spectrum.vectors @ (along / values)).reshape(x.shape)
-        x = x + step * min(1, NEWTON_REACH / max(np.abs(step).max(), 1e-300))
+        step *= min(1, NEWTON_REACH / max(np.abs(step).max(), 1e-300))
+        x = coordinates.displaced(x, step)
         energy, gradient = _evaluate(potential, x)
         calls += 1
         left = _decrease(gradient, spectrum)

@@ -8,7 +8,7 @@ coordinates, q = x and B = 1, under the same name, so that a minimiser is writte
 
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations
 
 import jax
@@ -22,6 +22,7 @@ BOND_STIFFNESS, ANGLE_STIFFNESS, TORSION_STIFFNESS = 43.7, 4.08, 0.3
 CLUSTER_STIFFNESS = 50.0
 # Added to the model Hessian of a molecule in Cartesian coordinates, for what no bond holds, eV/Å^2.
 LOOSE_STIFFNESS = 1.0
+NEWTON_STEPS = 4
 LINEAR = np.deg2rad(165)  # an angle wider than this makes torsions over it meaningless
 
 
@@ -79,6 +80,45 @@ class Coordinates:
         stiffness = jnp.asarray(self._stiffness, x.dtype)
         return (b.T * stiffness) @ b + LOOSE_STIFFNESS * jnp.eye(x.size, dtype=x.dtype)
 
+    def approach(self, x: Array, target: Array) -> Array:
+        """The structure nearest to these coordinates q, started from x; (N, 3).
+
+        Gauss-Newton steps, bonds and angles weighing more than torsions. Redundant coordinates
+        cannot always be met; the least-squares answer is given.
+        """
+        weights = jnp.diag(self.model_hessian(x))
+
+        def step(_, x):
+            b = self.jacobian(x)
+            wanted = self.difference(target, self.values(x))
+            normal = (b.T * weights) @ b + 1e-4 * jnp.eye(x.size, dtype=x.dtype)
+            return x + jax.scipy.linalg.solve(normal, b.T @ (weights * wanted)).reshape(x.shape)
+
+        return jax.lax.fori_loop(0, NEWTON_STEPS, step, x)
+
+    def bend(self, x: Array, gradient: Array) -> Array:
+        """Part of a Cartesian Hessian that is due to the curvature of q, (3N, 3N).
+
+        sum_k g_k d^2 q_k / dx^2 for a gradient g (count,) in q: with it H_x = B' H_q B + bend.
+        """
+        if self.cartesian:
+            return jnp.zeros((x.size, x.size), x.dtype)
+
+        def pulled(y: Array) -> Array:
+            return (gradient @ self.jacobian(y)).reshape(-1)
+
+        return jax.jacfwd(pulled)(x).reshape(x.size, x.size)
+
+    def displaced(self, x: np.ndarray, dx: np.ndarray) -> np.ndarray:
+        """x moved by dx along the curve on which the coordinates q change evenly; (N, 3).
+
+        A straight step along a soft torsion stretches the bonds that turn with it; this one does
+        not. In Cartesian coordinates it is x + dx.
+        """
+        if self.cartesian:
+            return x + dx
+        return np.asarray(_displaced(self, jnp.asarray(x), jnp.asarray(dx)))
+
     @cached_property
     def _stiffness(self) -> np.ndarray:
         kinds = (self.bonds, self.angles, self.torsions)
@@ -100,6 +140,12 @@ class Coordinates:
             rows.append(row.at[np.arange(len(atoms))[:, None], atoms].set(gradient))
             values.append(value)
         return jnp.concatenate(values), jnp.concatenate(rows).reshape(-1, x.size)
+
+
+@partial(jax.jit, static_argnums=0)
+def _displaced(coordinates: Coordinates, x: Array, dx: Array) -> Array:
+    change = coordinates.jacobian(x) @ dx.reshape(-1)
+    return coordinates.approach(x + dx, coordinates.values(x) + change)
 
 
 def coordinates(bonds: np.ndarray, positions: np.ndarray) -> Coordinates:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KCAL_MOL_PER_EV", "Landscape", "Link", "Minimum"]
 
-KCAL_MOL_PER_EV = 23.060547830619  # CODATA 2014, as in ase.units
+KCAL_MOL_PER_EV = 23.060547830619  # e N_A / 4184 J, exact in the SI of 2019
 ENERGY_WINDOW = 1e-3  # eV or epsilon, wide on purpose: within it the structure decides
 LINK_ENERGY_TOLERANCE = 1e-5  # eV or epsilon
 
@@ -266,7 +266,8 @@ class Landscape:
         energy, positions = self._checked(energy, positions)
         a, b = sorted(int(name) for name in minima)
         with self.transaction():
-            self.minimum(a), self.minimum(b)
+            for end in (a, b):
+                self.minimum(end)
             pair = [link for link in self._links.values() if link.minima == (a, b)]
             tolerance = LINK_ENERGY_TOLERANCE
             for link in pair:

@@ -97,7 +97,8 @@ def tree_figure(tree: Tree, scale: str | None = None, height: int = 620) -> go.F
     if band := unconnected(tree):
         figure.add_vrect(*band, fillcolor=BAND, line_width=0, layer="below")
         figure.add_annotation(
-            x=sum(band) / 2,
+            x=band[1],
+            xanchor="right",
             y=1,
             yref="paper",
             yanchor="bottom",
@@ -163,7 +164,7 @@ def save_static(
     if kind not in FORMATS:
         raise InputError(f"{path}: the name of a picture must end in .png, .svg or .pdf")
     metadata = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-    style = {
+    style: dict[Any, Any] = {
         "font.family": "sans-serif",
         "font.sans-serif": ["DejaVu Sans"],
         "font.size": font_size,
@@ -217,11 +218,11 @@ def _static_figure(tree: Tree, axis: Scale, width: float, height: float, font_si
         axes.axvspan(*band, color=BAND, linewidth=0, zorder=0)
         axes.annotate(
             "not connected",
-            (sum(band) / 2, 1),
+            (band[1], 1),
             xycoords=("data", "axes fraction"),
             xytext=(0, 2),
             textcoords="offset points",
-            ha="center",
+            ha="right",
             va="bottom",
             fontsize="small",
             color=GREY,
@@ -243,7 +244,7 @@ def _static_figure(tree: Tree, axis: Scale, width: float, height: float, font_si
     return figure
 
 
-def ramachandran_figure(landscape: Landscape, height: int = 520) -> go.Figure | None:
+def ramachandran_figure(landscape: Landscape, height: int = 600) -> go.Figure | None:
     """phi and psi of every minimum, coloured by energy; None if no residue has both angles."""
     import plotly.graph_objects as go
 
@@ -289,14 +290,21 @@ def ramachandran_figure(landscape: Landscape, height: int = 520) -> go.Figure | 
         template="none",
         height=height,
         font={"family": FONT, "size": 13, "color": INK},
-        margin={"l": 64, "r": 16, "t": 60, "b": 56},
+        margin={"l": 64, "r": 16, "t": 60, "b": 16},
         coloraxis={
             "colorscale": "Cividis",
-            "colorbar": {"title": {"text": unit}, "thickness": 12, "outlinewidth": 0},
+            "colorbar": {
+                "title": {"text": f"Energy ({unit})", "side": "bottom"},
+                "orientation": "h",
+                "y": -0.14,
+                "yanchor": "top",
+                "thickness": 10,
+                "outlinewidth": 0,
+            },
         },
         hoverlabel={"bgcolor": "white", "bordercolor": GREY, "font": {"family": FONT, "size": 13}},
         showlegend=len(points) > 1,
-        legend={"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
     both: dict[str, Any] = {
         "range": [-180, 180],
@@ -308,6 +316,8 @@ def ramachandran_figure(landscape: Landscape, height: int = 520) -> go.Figure | 
         "mirror": True,
         "linecolor": INK,
     }
-    figure.update_xaxes(title="φ", **both, constrain="domain")
-    figure.update_yaxes(title="ψ", **both, scaleanchor="x", constrain="domain")
+    figure.update_xaxes(title={"text": "φ", "standoff": 4}, **both, constrain="domain")
+    figure.update_yaxes(
+        title={"text": "ψ", "standoff": 4}, **both, scaleanchor="x", constrain="domain"
+    )
     return figure

@@ -1,4 +1,4 @@
-"""What a database was made with, and whether the molecule and the potential at hand are the same."""
+"""What a database was made with, and whether the molecule and potential at hand are the same."""
 
 from __future__ import annotations
 

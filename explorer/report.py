@@ -48,29 +48,29 @@ table.pairs th { font-weight: normal; color: #595959; white-space: nowrap; }
 SCRIPT = """
 function fitLabels(div) {
   const full = div._fullLayout, size = 6.3, all = div.layout.annotations || [];
-  const spots = all.map(a => {
-    if (a.name !== 'label') return null;
-    const rows = a.text.split('<br>');
-    return {x: full.xaxis.d2p(a.x), y: full.yaxis.d2p(a.y), h: 14 * rows.length,
-            w: size * Math.max(...rows.map(r => r.length)) + 4};
-  });
+  const spots = all.map(a => a.name === 'label' ?
+    {x: full.xaxis.d2p(a.x), y: full.yaxis.d2p(a.y), rows: (a.fullText || a.text).split('<br>')}
+    : null);
   const kept = turned => {
     const boxes = [];
     return spots.map(s => {
       if (!s) return true;
-      const w = turned ? s.h : s.w, h = turned ? s.w : s.h;
-      const free = boxes.every(b => Math.abs(b.x - s.x) >= (b.w + w) / 2 ||
-        b.y + b.h <= s.y || s.y + h <= b.y);
-      if (free) boxes.push({x: s.x, y: s.y, w: w, h: h});
+      const wide = size * Math.max(...s.rows.map(r => r.length)) + 4;
+      const long = size * s.rows.join(' ').length + 4;
+      Object.assign(s, turned ? {w: 14, h: long} : {w: wide, h: 14 * s.rows.length});
+      const free = boxes.every(b => Math.abs(b.x - s.x) >= (b.w + s.w) / 2 ||
+        b.y + b.h <= s.y || s.y + s.h <= b.y);
+      if (free) boxes.push({x: s.x, y: s.y, w: s.w, h: s.h});
       return free;
     });
   };
   let turned = false, visible = kept(turned);
   if (visible.includes(false)) { turned = true; visible = kept(turned); }
-  const reach = Math.max(0, ...spots.map(s => s ? s.y + 8 + (turned ? s.w : s.h) : 0));
+  const reach = Math.max(0, ...spots.map(s => s ? s.y + 8 + s.h : 0));
   const range = div.layout.yaxis.range, height = full._size.h;
-  const update = {annotations: all.map((a, i) => Object.assign({}, a,
-    spots[i] ? {visible: visible[i], textangle: turned ? -90 : 0} : {}))};
+  const update = {annotations: all.map((a, i) => spots[i] ? {...a,
+    visible: visible[i], textangle: turned ? -90 : 0, fullText: spots[i].rows.join('<br>'),
+    text: spots[i].rows.join(turned ? ' ' : '<br>')} : a)};
   update.dragmode = innerWidth < 640 ? false : 'zoom';  // a finger scrolls the page
   if (reach > height) update['yaxis.range'] =
     [range[0] - (range[1] - range[0]) * (reach - height) / height, range[1]];
@@ -85,13 +85,14 @@ def report_html(landscape: Landscape, tree: Tree | None = None, title: str | Non
 
     from topokrates.plots import ramachandran_figure
 
-    tree = tree or landscape.disconnectivity_graph()
+    if tree is None:
+        tree = landscape.disconnectivity_graph()
     figures = {"tree": tree.figure()}
     scatter = ramachandran_figure(landscape)
     if scatter is not None:
         figures["ramachandran"] = scatter
     for figure in figures.values():
-        figure.update_layout(title=None, margin_t=48)  # the headings of the page say it
+        figure.update_layout(title=None, margin_t=64)  # the headings of the page say it
     name = title or landscape.molecule.name
     potential = landscape.provenance["name"]
     parts = [

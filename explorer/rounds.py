@@ -88,9 +88,7 @@ class Search:
             state=state,
         )
 
-    def _quench(
-        self, state: Any, step: int, wanted: int, progress: Progress
-    ) -> list[QuenchRecord]:
+    def _quench(self, state: Any, step: int, wanted: int, progress: Progress) -> list[QuenchRecord]:
         """The results of the first `wanted` walkers; only what the store lacks is computed."""
         rows = {row.walker: row for row in self.landscape.store.quenches(self.id, step)}
         missing = [walker for walker in range(wanted) if walker not in rows]

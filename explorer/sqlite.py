@@ -67,7 +67,12 @@ def refuse_folder(path: Path) -> None:
 
 
 def writable(path: Path) -> bool:
-    return os.access(path, os.W_OK) and os.access(path.absolute().parent, os.W_OK)
+    """Whether the file and its folder, where the log is kept, can be written."""
+    effective = os.access in os.supports_effective_ids
+    return all(
+        os.access(place, os.W_OK, effective_ids=effective)
+        for place in (path, path.absolute().parent)
+    )
 
 
 def reason(error: DBAPIError | sqlite3.Error) -> str | None:

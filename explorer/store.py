@@ -15,7 +15,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,7 @@ class Store:
         with self._lock, self._guard():
             try:
                 if self._connection is not None:
-                    with self._connection.begin_nested():
+                    with _savepoint(self._connection):
                         yield self._connection
                     return
                 with self._engine.connect() as connection:
@@ -344,3 +344,17 @@ class Store:
         """All attempts, ordered by pair and strategy."""
         rows = self._rows(sa.select(records.attempt).order_by(*records.attempt.primary_key))
         return [AttemptRecord((r.a, r.b), r.strategy, r.outcome, r[4]) for r in rows]
+
+
+@contextmanager
+def _savepoint(connection: sa.Connection) -> Iterator[None]:
+    point = connection.begin_nested()
+    try:
+        yield
+    except BaseException:
+        # A full disk makes SQLite undo the whole transaction, savepoints included: the error to
+        # report is the first one.
+        with suppress(DBAPIError):
+            point.rollback()
+        raise
+    point.commit()

@@ -6,3 +6,7 @@ import jax
 # a soft mode), and jax hands out float32 unless told so before the first array is made. Every
 # array of this package states its dtype, so that float32 work stays float32.
 jax.config.update("jax_enable_x64", True)
+
+# On a CPU two computations in flight at once can wait for each other's threads for ever (seen with
+# batched linear solves, jax 0.10.1), so each ends before the next begins.
+jax.config.update("jax_cpu_enable_async_dispatch", False)

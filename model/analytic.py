@@ -33,12 +33,10 @@ class LennardJones:
     Attributes:
         dtype: "float32" or "float64".
         device: jax device; None for the default one.
-        threads: structures evaluated side by side on a CPU.
     """
 
     dtype: str = "float64"
     device: jax.Device | None = None
-    threads: int = 1
     name: str = "LJ"
 
     def bind(
@@ -61,5 +59,4 @@ class LennardJones:
             len(real),
             self.dtype,
             self.device,
-            self.threads,
         )

@@ -46,7 +46,8 @@ def load(
         long_range_cutoff: Å, for networks with electrostatics or dispersion; None takes all pairs.
         dtype: "float32" or "float64", of searches; certificates always use float64.
         device: "cpu" or "gpu"; None takes jax's choice.
-        threads: structures evaluated side by side on a CPU; None for one per core.
+        threads: cores that a CPU may use; None for all. Takes effect only before jax computes for
+            the first time.
         progress: called with a line when something takes long.
 
     Raises:
@@ -63,11 +64,10 @@ def load(
         return _tblite(rest)
     if kind == "ase" and rest:
         return _ase(rest)
-    settings = {
-        "dtype": dtype,
-        "device": _device(device),
-        "threads": threads or len(os.sched_getaffinity(0)),
-    }
+    if threads is not None:
+        # read by XLA when it starts its pool of threads
+        os.environ["PJRT_NPROC"] = os.environ["NPROC"] = str(threads)
+    settings = {"dtype": dtype, "device": _device(device)}
     if name.upper() == "LJ":
         from topokrates.model.analytic import LennardJones
 

@@ -69,14 +69,12 @@ class NetworkForceField:
             by up to 0.4 eV/Å in SO3LR's forces.
         dtype: "float32" or "float64".
         device: jax device; None for the default one.
-        threads: structures evaluated side by side on a CPU.
     """
 
     weights: Weights
     long_range_cutoff: float | None = None
     dtype: str = "float32"
     device: jax.Device | None = None
-    threads: int = 1
 
     @property
     def name(self) -> str:
@@ -134,7 +132,6 @@ class NetworkForceField:
             size,
             self.dtype,
             self.device,
-            self.threads,
         )
 
     def _check(self, numbers: np.ndarray) -> None:

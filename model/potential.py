@@ -7,13 +7,11 @@ Lennard-Jones and any ASE calculator are interchangeable. Two laws hold for each
 - a lane that is NaN, or not active, touches no other.
 
 How many lanes go into one compiled call is a property of the device, not of the caller: a CPU does
-one structure at a time, which stays in its cache, and several of those side by side in threads; a
-GPU takes as many as fit.
+one structure at a time, which stays in its cache; a GPU takes as many as fit.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -138,7 +136,6 @@ class CompiledPotential(Potential):
         atoms: atoms of the arrays inside, N or more; the rest is padding.
         dtype: "float32" or "float64".
         device: jax device; None for the default one.
-        threads: structures evaluated side by side on a CPU.
     """
 
     compiled = True
@@ -154,9 +151,8 @@ class CompiledPotential(Potential):
         atoms: int | None = None,
         dtype: str = "float32",
         device: jax.Device | None = None,
-        threads: int = 1,
     ):
-        self.name, self.units, self.device, self.threads = name, units, device, threads
+        self.name, self.units, self.device = name, units, device
         self.numbers = np.asarray(numbers)
         self.dtype = np.dtype(dtype)
         self._function, self._description = function, description
@@ -182,7 +178,6 @@ class CompiledPotential(Potential):
             self._atoms,
             dtype,
             self.device,
-            self.threads,
         )
 
     def provenance(self) -> dict[str, Any]:
@@ -237,23 +232,15 @@ class CompiledPotential(Potential):
             size = min(size, 2 ** int(np.ceil(np.log2(max(len(lanes), 1)))))
         chunks = [lanes[start : start + size] for start in range(0, len(lanes), size)]
 
-        def run(chunk: np.ndarray):
+        for chunk in chunks:
             filled = np.resize(chunk, size)  # a short chunk repeats its own lanes
             inputs = [array[filled] for array in arrays]
             while True:
-                function = self._function
-                *results, overflow = kernel(function, self._inputs, *inputs)
-                lacking = int(np.max(overflow))
-                if lacking <= 0:
-                    return chunk, [np.asarray(result)[: len(chunk)] for result in results]
-                if self._function is function:
-                    self._function = function.enlarged(lacking)
-
-        if self.threads > 1 and len(chunks) > 1 and size == 1:
-            with ThreadPoolExecutor(self.threads) as pool:
-                yield from pool.map(run, chunks)
-        else:
-            yield from map(run, chunks)
+                *results, overflow = kernel(self._function, self._inputs, *inputs)
+                if (lacking := int(np.max(overflow))) <= 0:
+                    break
+                self._function = self._function.enlarged(lacking)
+            yield chunk, [np.asarray(result)[: len(chunk)] for result in results]
 
 
 @partial(jax.jit, static_argnums=0)

@@ -76,9 +76,7 @@ def attempt(
     for image in band.maxima[:SADDLES_PER_BAND]:
         if not np.isfinite(band.energies[image]):
             continue
-        saddle = find_saddle(
-            potential, coordinates, band.positions[image], band.tangents[image]
-        )
+        saddle = find_saddle(potential, coordinates, band.positions[image], band.tangents[image])
         calls += saddle.gradient_calls
         products += saddle.hessian_vector_products
         if saddle.status is not Status.SADDLE or _in_pieces(molecule, saddle.positions):

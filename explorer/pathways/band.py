@@ -19,6 +19,7 @@ from topokrates.internals import Coordinates
 from topokrates.model.potential import Potential
 
 STEPS = 30
+STEP = 0.5  # of the preconditioned move: the stiffest bonds are twice as stiff as the model says
 LARGEST_MOVE = 0.12  # Å, of an atom in a step
 RELAXED = 0.05  # eV/Å: force across the path at the top below which the band is good enough
 SOFTNESS = 0.3  # eV/Å^2, for what the model Hessian does not see
@@ -74,7 +75,7 @@ def relax_band(
             break
         moves = np.asarray(moves)
         longest = np.sqrt(np.max(np.sum(moves**2, axis=2), axis=1))[:, None, None]
-        images[1:-1] += moves * np.minimum(1, LARGEST_MOVE / np.maximum(longest, 1e-12))
+        images[1:-1] += STEP * moves * np.minimum(1, LARGEST_MOVE / np.maximum(longest, 1e-12))
         images = _spread(images)
     return Band(images, values, np.asarray(_tangents(jnp.asarray(images), values)), calls)
 

@@ -3,11 +3,10 @@
 First the components of the graph (joined by verified transition states) are joined at their
 nearest pairs; then each minimum is tried with its nearest others, since the lowest path rarely is
 the first. A pair that was tried is in the store and is not tried again, so that the same call goes
-on where it stopped. Attempts of one round run side by side and enter the landscape in their order.
+on where it stopped.
 """
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from typing import NamedTuple
 
@@ -60,25 +59,17 @@ class Connector:
         self.landscape, self.potential, self.neighbours = landscape, potential, neighbours
         self.quencher = Quencher(landscape, potential)
         self.matcher = Matcher(landscape.molecule)
-        self.side_by_side = max(1, getattr(potential, "threads", 1))
         self._distances: dict[tuple[int, int], float] = {}
 
     def run(self, limit: int | None, progress: Progress) -> None:
-        """Tries gaps round by round until none is left."""
+        """Tries the best gap until none is left."""
         progress.stage("connect")
         tried = 0
-        with ThreadPoolExecutor(self.side_by_side) as pool:
-            while limit is None or tried < limit:
-                gaps = self.gaps()[: self.side_by_side]
-                if limit is not None:
-                    gaps = gaps[: limit - tried]
-                if not gaps:
-                    break
-                progress.advance(tried, self._standing(gaps))
-                for gap, found in zip(gaps, pool.map(self._attempt, gaps), strict=True):
-                    self._take_in(gap, found)
-                tried += len(gaps)
-        progress.advance(tried, self._standing([]))
+        while (limit is None or tried < limit) and (gaps := self.gaps()):
+            progress.advance(tried, self._standing(gaps[0]))
+            self._take_in(gaps[0], self._attempt(gaps[0]))
+            tried += 1
+        progress.advance(tried, self._standing(None))
 
     def gaps(self) -> list[Gap]:
         """What to try next, best first; pairs that were tried are left out."""
@@ -118,7 +109,7 @@ class Connector:
     def _disjoint(
         self, pairs: Iterable[tuple[int, int]], component: dict[int, int], strategy: str
     ) -> list[Gap]:
-        """Nearest pairs first, no two of a round between the same two components."""
+        """Nearest pairs first, one for each two components."""
         ordered = sorted(pairs, key=lambda pair: (self.distance(*pair), pair))
         seen, chosen = set(), []
         for a, b in ordered:
@@ -177,13 +168,13 @@ class Connector:
         )
         return (min(a, b), max(a, b))
 
-    def _standing(self, gaps: list[Gap]) -> str:
+    def _standing(self, gap: Gap | None) -> str:
         links = self.landscape.link_list
         verified = sum(link.verified for link in links)
         state = "state" if verified == 1 else "states"
         parts = [f"{verified} transition {state}"]
         components = self.landscape.connected_components
         parts.append("all connected" if components == 1 else f"{components} components")
-        if gaps:
-            parts.append("trying " + ", ".join(f"{gap.a}-{gap.b}" for gap in gaps))
+        if gap is not None:
+            parts.append(f"trying {gap.a}-{gap.b}")
         return ", ".join(parts)

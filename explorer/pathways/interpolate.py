@@ -14,7 +14,6 @@ from jax import Array
 
 from topokrates.internals import Coordinates
 
-NEWTON_STEPS = 4
 SUBSTEPS = 4  # between two images: a step of q must stay small for B to hold
 
 
@@ -80,16 +79,7 @@ def _difference(coordinates: Coordinates, end: Array, start: Array) -> Array:
 
 @partial(jax.jit, static_argnums=0)
 def _approach(coordinates: Coordinates, x: Array, target: Array) -> Array:
-    """Gauss-Newton steps towards coordinates q, bonds and angles weighing more than torsions."""
-    weights = jnp.diag(coordinates.model_hessian(x))
-
-    def step(_, x):
-        b = coordinates.jacobian(x)
-        wanted = coordinates.difference(target, coordinates.values(x))
-        normal = (b.T * weights) @ b + 1e-4 * jnp.eye(x.size, dtype=x.dtype)
-        return x + jax.scipy.linalg.solve(normal, b.T @ (weights * wanted)).reshape(x.shape)
-
-    return jax.lax.fori_loop(0, NEWTON_STEPS, step, x)
+    return coordinates.approach(x, target)
 
 
 def _superimposed(moving: np.ndarray, fixed: np.ndarray) -> np.ndarray:

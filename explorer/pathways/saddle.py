@@ -1,22 +1,26 @@
-"""Saddle points by eigenvector following with exact Hessian-vector products.
+"""Saddle points by eigenvector following in internal coordinates.
 
-A quasi-Newton estimate of the Hessian starts from the molecule's model Hessian. Exact products
-with its own lowest eigenvector (a Davidson iteration whose preconditioner is the estimate) make it
-exact where it matters; differences of gradients along the way keep the rest (Bofill's update).
-Each step climbs along the lowest mode and descends along all others (Cerjan and Miller 1981;
-Hermes, Sargsyan, Najm and Zador, JCTC 15, 6536 (2019) for the iterative diagonalisation). The last
-word is the exact Hessian in float64: exactly one negative eigenvalue, rigid motions projected out.
+A climb starts from the exact Hessian (Hessian-vector products along every coordinate) and the
+direction of the path, and follows the mode that overlaps most with it: up along that mode, down
+along all others (Cerjan and Miller, J. Chem. Phys. 75, 2800 (1981)). Hessian, steps and Bofill's
+update live in the molecule's internal coordinates, where a turn about a bond is a straight line and
+does not spoil what is known of the bonds that turn. The last word is the exact Hessian in float64:
+exactly one negative eigenvalue, rigid motions projected out.
 """
 
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from topokrates.certify import (
     CERTIFIED_FORCE,
     HESSIAN_REACH,
     PUSH,
+    Modes,
     chord_steps,
     largest_force,
     modes,
@@ -26,13 +30,12 @@ from topokrates.internals import Coordinates
 from topokrates.model.potential import Potential
 from topokrates.relax import Status
 
-MAX_STEPS = 120
-NEAR = 5e-3  # eV/Å: here the exact Hessian and Newton steps take over
-FIRST_PRODUCTS, LATER_PRODUCTS = 10, 2
-LONGEST_STEP, SHORTEST_STEP = 0.15, 0.005  # Å, of the atom that moves most
-FLATTEST = 0.05  # eV/Å^2: softer modes are stepped along as if they were this stiff
-HESSIANS = 4
-SOFTNESS = 0.03
+MAX_STEPS = 100
+NEAR = 1e-3  # eV/Å: here the exact Hessian and Newton steps take over
+LONGEST_STEP, SHORTEST_STEP = 0.3, 0.02  # Å or radians, of the coordinate that changes most
+FLATTEST = 5e-3  # softer modes are stepped along as if they were this stiff
+RENEWED = 20  # steps after which the Hessian is built anew
+HESSIANS = 6
 
 
 class Saddle(NamedTuple):
@@ -70,144 +73,112 @@ def find_saddle(
         positions: guess, (N, 3), such as the top of a band.
         mode: direction to climb, (N, 3), such as the tangent there; any length.
     """
-    climb = _Climb(potential.with_dtype("float64"), coordinates, np.array(positions, float))
-    climb.follow(np.asarray(mode, float))
-    return climb.run()
+    potential = potential.with_dtype("float64")
+    return _Climb(potential, coordinates, np.array(positions, float), np.asarray(mode)).run()
 
 
 class _Climb:
-    """The state of one search: a structure, its gradient, and what is known of its Hessian."""
+    """The state of one search: a structure, its gradient, its Hessian in q, the mode it follows."""
 
-    def __init__(self, potential: Potential, coordinates: Coordinates, x: np.ndarray):
-        self.potential, self.x = potential, x
-        self.calls = self.products = 0
-        b = np.asarray(coordinates.jacobian(jnp.asarray(x)))
-        model = np.asarray(coordinates.model_hessian(jnp.asarray(x)))
-        self.hessian = b.T @ model @ b + SOFTNESS * np.eye(x.size)
-        self.energy, self.gradient = self._evaluate(x)
+    def __init__(
+        self, potential: Potential, coordinates: Coordinates, x: np.ndarray, mode: np.ndarray
+    ):
+        self.potential, self.coordinates = potential, coordinates
+        self.calls = self.products = self.hessians = 0
+        self._arrive(x)
+        self.mode = self.jacobian @ mode.ravel()
 
     def run(self) -> Saddle:
-        trust, hessians = LONGEST_STEP / 2, 0
-        for step in range(MAX_STEPS):
+        trust, age = LONGEST_STEP / 2, RENEWED
+        for _ in range(MAX_STEPS):
             if not np.isfinite(self.gradient).all():
                 return self._result(Status.EXPLODED)
-            if largest_force(self.gradient) < NEAR:
-                hessians += 1
-                if (found := self._settle()) is not None:
-                    return found
-                if hessians == HESSIANS:
+            near = largest_force(self.gradient) < NEAR
+            if near or age == RENEWED:
+                if self.hessians >= HESSIANS:
                     break
-                trust = LONGEST_STEP / 4
-            elif step:
-                self._refine(LATER_PRODUCTS)
+                spectrum, age = self._exact(), 0
+                if near and (found := self._settle(spectrum)) is not None:
+                    return found
             trust = self._step(trust)
+            age += 1
         return self._result(Status.NOT_CONVERGED)
 
-    def follow(self, direction: np.ndarray) -> None:
-        """Makes the estimate exact along a direction, then along its own lowest mode."""
-        basis = self._basis()
-        v = basis @ (basis.T @ direction.ravel())
-        self._learn([v / np.linalg.norm(v)])
-        self._refine(FIRST_PRODUCTS)
-
-    def _basis(self) -> np.ndarray:
-        rigid = rigid_motions(self.x)
-        return np.linalg.svd(rigid, full_matrices=True)[0][:, rigid.shape[1] :]
-
-    def _refine(self, products: int) -> None:
-        """Davidson iteration for the lowest mode; every product is kept in the estimate."""
-        basis, known = self._basis(), []
-        for _ in range(products):
-            values, vectors = np.linalg.eigh(basis.T @ self.hessian @ basis)
-            v = basis @ vectors[:, 0]
-            for other in known:
-                v = v - other * (other @ v)
-            if (length := np.linalg.norm(v)) < 0.05:  # nothing new to learn
-                break
-            known.append(v / length)
-            error = self._learn(known)
-            if error < 0.1 * abs(values[0]) + 0.02:
-                break
-
-    def _learn(self, directions: list[np.ndarray]) -> float:
-        """Makes the estimate exact on these orthonormal directions, of which the last is new.
-
-        Returns how wrong it was along the last one, energy per length squared.
-        """
-        s = np.stack(directions, axis=1)
-        new = s[:, -1]
-        product = self.potential.hessian_vector_products(
-            self.x[None], new.reshape(1, *self.x.shape)
-        )
-        self.products += 1
-        product = np.asarray(product, float).ravel()
-        error = float(np.linalg.norm(product - self.hessian @ new))
-        y = self.hessian @ s
-        y[:, -1] = product
-        outside = np.eye(len(new)) - s @ s.T
-        inner = s.T @ y
-        exact = y @ s.T
-        self.hessian = (
-            outside @ self.hessian @ outside + exact + exact.T - s @ ((inner + inner.T) / 2) @ s.T
-        )
-        return error
-
-    def _step(self, trust: float) -> float:
-        """One step up the lowest mode and down all others; returns the next longest step."""
-        basis = self._basis()
-        values, vectors = np.linalg.eigh(basis.T @ self.hessian @ basis)
-        along = vectors.T @ (basis.T @ self.gradient.ravel())
-        stiffness = np.maximum(np.abs(values), FLATTEST)
-        move = -along / stiffness
-        move[0] = along[0] / stiffness[0]
-        dx = (basis @ (vectors @ move)).reshape(self.x.shape)
-        longest = np.sqrt(np.max(np.sum(dx**2, axis=1)))
-        dx *= min(1.0, trust / max(longest, 1e-12))
-        energy, gradient = self._evaluate(self.x + dx)
-        expected = self.gradient.ravel() + self.hessian @ dx.ravel()
-        self.hessian += _bofill(self.hessian, dx.ravel(), (gradient - self.gradient).ravel())
-        # trust follows how well the model foresaw the gradient
-        miss = np.linalg.norm(gradient.ravel() - expected)
-        miss /= max(np.linalg.norm((gradient - self.gradient).ravel()), 1e-12)
-        self.x, self.energy, self.gradient = self.x + dx, energy, gradient
-        trust = trust * 1.3 if miss < 0.5 else trust * 0.7 if miss > 1 else trust
-        return float(np.clip(trust, SHORTEST_STEP, LONGEST_STEP))
-
-    def _settle(self) -> Saddle | None:
-        """Newton steps on the exact Hessian; a saddle, or None where the search must go on."""
-        spectrum = self._exact()
-        negative = int(np.sum(spectrum.values < 0))
-        if negative == 1:
-            polished = chord_steps(self.potential, self.x, spectrum, newton=True)
-            self.calls += polished.calls
-            moved = np.abs(polished.positions - self.x).max()
-            self.x, self.energy = polished.positions, polished.energy
-            self.gradient = polished.gradient
-            if moved > HESSIAN_REACH:
-                spectrum = self._exact()
-                negative = int(np.sum(spectrum.values < 0))
-            if negative == 1 and largest_force(self.gradient) <= CERTIFIED_FORCE:
-                mode = spectrum.vectors[:, 0].reshape(self.x.shape)
-                lowest = float(spectrum.values[0])
-                return self._result(Status.SADDLE)._replace(
-                    lowest_eigenvalue=lowest, negative_eigenvalues=1, mode=mode
-                )
-        elif negative > 1:
-            # a saddle of higher order: leave it along the second mode, where it must go down
-            mode = spectrum.vectors[:, 1].reshape(self.x.shape)
-            self.x = self.x + mode * (PUSH / np.sqrt(np.max(np.sum(mode**2, axis=1))))
-            self.energy, self.gradient = self._evaluate(self.x)
-        return None
-
-    def _exact(self):
-        self.hessian = np.asarray(self.potential.hessians(self.x[None])[0], float)
-        self.products += self.x.size
-        return modes(self.hessian, self.x)
-
-    def _evaluate(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+    def _arrive(self, x: np.ndarray) -> None:
+        """Energy, gradient and coordinates at a new structure."""
         energies, forces = self.potential.energies_and_forces(x[None])
         self.calls += 1
-        return float(energies[0]), -np.asarray(forces[0], float)
+        self.x, self.energy, self.gradient = x, float(energies[0]), -np.asarray(forces[0], float)
+        values, jacobian = _at(self.coordinates, jnp.asarray(x))
+        self.values, self.jacobian = np.asarray(values), np.asarray(jacobian)
+        if self.coordinates.cartesian:
+            rigid = rigid_motions(x)
+            basis = np.linalg.svd(rigid, full_matrices=True)[0][:, rigid.shape[1] :]
+            self.basis, self.inverse = basis, np.eye(x.size)
+        else:
+            u, s, vt = np.linalg.svd(self.jacobian, full_matrices=False)
+            kept = s > 1e-4 * s[0]
+            # the directions in q that a motion of atoms can take, and the pseudo-inverse of B
+            self.basis, self.inverse = u[:, kept], (vt[kept].T / s[kept]) @ u[:, kept].T
+        self.slope = self.inverse.T @ self.gradient.ravel()
+
+    def _step(self, trust: float) -> float:
+        """One step up the followed mode and down all others; returns the next longest step."""
+        values, vectors = np.linalg.eigh(self.basis.T @ self.hessian @ self.basis)
+        vectors = self.basis @ vectors
+        followed = int(np.argmax(np.abs(vectors.T @ self.mode)))
+        if values[followed] > 0 and values[0] < 0:
+            followed = 0  # the way up has been lost, but there is one
+        self.mode = vectors[:, followed]
+        move = -(vectors.T @ self.slope) / np.maximum(np.abs(values), FLATTEST)
+        move[followed] *= -1
+        dq = vectors @ move
+        dq *= min(1.0, trust / max(np.max(np.abs(dq)), 1e-12))
+        before = self.values, self.slope, self.energy
+        foreseen = self.slope @ dq + dq @ self.hessian @ dq / 2
+        self._arrive(np.asarray(_moved(self.coordinates, jnp.asarray(self.x), jnp.asarray(dq))))
+        if not np.isfinite(self.gradient).all():
+            return trust
+        dq = np.asarray(
+            self.coordinates.difference(jnp.asarray(self.values), jnp.asarray(before[0]))
+        )
+        self.hessian = self.hessian + _bofill(self.hessian, dq, self.slope - before[1])
+        miss = abs(self.energy - before[2] - foreseen) / max(abs(foreseen), 1e-5)
+        trust = trust * 1.4 if miss < 0.5 else trust * 0.6 if miss > 1.5 else trust
+        return float(np.clip(trust, SHORTEST_STEP, LONGEST_STEP))
+
+    def _settle(self, spectrum: Modes) -> Saddle | None:
+        """Newton steps on the exact Hessian; a saddle, or None where the search must go on."""
+        negative = int(np.sum(spectrum.values < 0))
+        if negative > 1:
+            # a saddle of higher order: leave it along the second mode, where it must go down
+            mode = spectrum.vectors[:, 1].reshape(self.x.shape)
+            self._arrive(self.x + mode * (PUSH / np.sqrt(np.max(np.sum(mode**2, axis=1)))))
+        if negative != 1:
+            return None
+        polished = chord_steps(self.potential, self.coordinates, self.x, spectrum, newton=True)
+        self.calls += polished.calls
+        moved = np.abs(polished.positions - self.x).max()
+        self._arrive(polished.positions)
+        if moved > HESSIAN_REACH:
+            spectrum = self._exact()
+            negative = int(np.sum(spectrum.values < 0))
+        if negative != 1 or largest_force(self.gradient) > CERTIFIED_FORCE:
+            return None
+        return self._result(Status.SADDLE)._replace(
+            lowest_eigenvalue=float(spectrum.values[0]),
+            negative_eigenvalues=1,
+            mode=spectrum.vectors[:, 0].reshape(self.x.shape),
+        )
+
+    def _exact(self) -> Modes:
+        """The exact Hessian, in q for the steps to come and as modes in space."""
+        hessian = np.asarray(self.potential.hessians(self.x[None])[0], float)
+        self.products += self.x.size
+        self.hessians += 1
+        bend = _bend(self.coordinates, jnp.asarray(self.x), jnp.asarray(self.slope))
+        self.hessian = self.inverse.T @ (hessian - np.asarray(bend)) @ self.inverse
+        return modes(hessian, self.x)
 
     def _result(self, status: Status) -> Saddle:
         return Saddle(
@@ -221,6 +192,23 @@ class _Climb:
             self.products,
             status,
         )
+
+
+@partial(jax.jit, static_argnums=0)
+def _at(coordinates: Coordinates, x: Array) -> tuple[Array, Array]:
+    return coordinates.values(x), coordinates.jacobian(x)
+
+
+@partial(jax.jit, static_argnums=0)
+def _moved(coordinates: Coordinates, x: Array, dq: Array) -> Array:
+    if coordinates.cartesian:
+        return x + dq.reshape(x.shape)
+    return coordinates.approach(x, coordinates.values(x) + dq)
+
+
+@partial(jax.jit, static_argnums=0)
+def _bend(coordinates: Coordinates, x: Array, gradient: Array) -> Array:
+    return coordinates.bend(x, gradient)
 
 
 def _bofill(hessian: np.ndarray, s: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -40,4 +40,3 @@ def unpack(kind: type, data: bytes) -> Any:
     """The NamedTuple `kind` from the bytes of `pack`."""
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         return kind(**{name: arrays[name] for name in kind._fields})
-

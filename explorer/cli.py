@@ -1,0 +1,359 @@
+"""`topokrates`: a thin shell over the Python API.
+
+Here are the commands with their options, and what becomes of errors; what the commands do is in
+`commands`. Only typer is imported at the top, so that `--help` answers at once: the scientific
+libraries take seconds.
+
+Exit codes: 0; 1 if a structure could not be relaxed or evaluated; 2 for what cannot be used, with
+one line on standard error; 130 when interrupted.
+"""
+
+import errno
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+# The defaults of `topokrates.exploration.explore`, which is too slow to import for a help text.
+MODEL, SEARCHER, WALKERS, QUENCHES = "so3lr", "basin-hopping", 8, 96
+
+# What the click inside typer raises for a wrong command line; typer exports only its descendant.
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Explores the energy landscapes of molecules: minima, transition states, and how they "
+    "connect.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        sys.stdout.write(f"topokrates {installed('topokrates')}\n")
+        raise typer.Exit
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a whole number") from None
+
+
+def _number(help_text: str, *names: str) -> Any:
+    """An option that takes a whole number."""
+    return typer.Option(*names, help=help_text, parser=_whole, metavar="N")
+
+
+_MODEL_HELP = "A name from `topokrates models`, or a weights file."
+Model = Annotated[str, typer.Option("--model", metavar="NAME|FILE", help=_MODEL_HELP)]
+Cutoff = Annotated[
+    str,
+    typer.Option(
+        "--long-range-cutoff",
+        metavar="Å|none",
+        help="Of electrostatics and dispersion, in Å; none takes all pairs. Part of the potential.",
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        metavar="float32|float64",
+        help="Of the arithmetic; minima are always certified in float64.",
+    ),
+]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="cpu|gpu", help="[default: a GPU if there is one]")
+]
+Threads = Annotated[
+    int | None,
+    _number("Structures side by side on a CPU. [default: one per core]", "--threads"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to stdout.")]
+Database = Annotated[Path, typer.Argument(metavar="DB", help="A database that explore wrote.")]
+Structures = Annotated[Path, typer.Argument(metavar="FILE", help="Any file that ASE reads.")]
+Frames = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="OUT.extxyz", help="Where results go.")
+]
+
+
+@app.command()
+def explore(
+    molecule: Annotated[
+        str,
+        typer.Argument(
+            metavar="MOLECULE",
+            help="A peptide (Ac-Ala-NHMe), smiles:..., a file that ASE reads, or a cluster (LJ13).",
+        ),
+    ],
+    model: Model = MODEL,
+    searcher: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="basin-hopping, or minima-hopping (by dynamics)."),
+    ] = SEARCHER,
+    walkers: Annotated[int, _number("Searches side by side, in one batch.")] = WALKERS,
+    quenches: Annotated[
+        int, _number("Of this search in all its runs together in this database.")
+    ] = QUENCHES,
+    seed: Annotated[int, _number("Of everything random.")] = 0,
+    database: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="[default: the molecule's name with .db, here]"),
+    ] = None,
+    connect: Annotated[
+        bool, typer.Option("--connect/--no-connect", help="Search for transition states.")
+    ] = True,
+    plot: Annotated[
+        bool, typer.Option("--plot/--no-plot", help="Write an HTML page beside the database.")
+    ] = True,
+    as_json: Json = False,
+    long_range_cutoff: Cutoff = "none",
+    dtype: Precision = "float32",
+    device: Device = None,
+    threads: Threads = None,
+) -> int:
+    """Search a molecule's minima, connect them, draw the graph.
+
+    The same command again goes on from what the database holds.
+    """
+    from topokrates import commands
+
+    return commands.explore(
+        molecule,
+        database,
+        plot,
+        as_json,
+        searcher=searcher,
+        walkers=walkers,
+        quenches=quenches,
+        seed=seed,
+        connect=connect,
+        **_settings(model, long_range_cutoff, dtype, device, threads),
+    )
+
+
+@app.command()
+def show(
+    database: Database,
+    as_json: Json = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every row of the tables, not only the lowest ones.")
+    ] = False,
+) -> int:
+    """Print the minima and transition states of a database."""
+    from topokrates import commands
+
+    return commands.show(database, as_json, everything)
+
+
+@app.command()
+def plot(
+    database: Database,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="A picture (.png, .svg, .pdf) or a page (.html). [default: DB's name with .html]",
+        ),
+    ] = None,
+    levels: Annotated[int | None, _number("Of energy levels. [default: 25]")] = None,
+    spacing: Annotated[
+        float | None, typer.Option(help="Of the levels instead, kcal/mol (epsilon for LJ).")
+    ] = None,
+    lowest: Annotated[int | None, _number("Draw only that many minima.")] = None,
+    window: Annotated[
+        float | None, typer.Option(help="Draw minima up to here, kcal/mol (epsilon for LJ).")
+    ] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="Of a picture: kcal/mol, kJ/mol or eV.", metavar="UNIT")
+    ] = None,
+    width: Annotated[
+        float | None, typer.Option(help="Of a picture, inches. [default: 6.5]", min=1, max=100)
+    ] = None,
+    height: Annotated[
+        float | None, typer.Option(help="Of a picture, inches. [default: 5]", min=1, max=100)
+    ] = None,
+    font_size: Annotated[
+        float | None, typer.Option(help="Of a picture, points. [default: 9]", min=1, max=100)
+    ] = None,
+    dpi: Annotated[
+        float | None, typer.Option(help="Of a PNG. [default: 300]", min=10, max=2000)
+    ] = None,
+) -> int:
+    """Draw the disconnectivity graph of a database."""
+    from topokrates import commands
+
+    picture = {"scale": unit, "width": width, "height": height, "font_size": font_size, "dpi": dpi}
+    layout = {"levels": levels, "spacing": spacing, "lowest": lowest, "window": window}
+    return commands.plot(
+        database,
+        output,
+        {name: value for name, value in layout.items() if value is not None},
+        {name: value for name, value in picture.items() if value is not None},
+    )
+
+
+@app.command()
+def export(
+    database: Database,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="[default: DB's name with .extxyz]"),
+    ] = None,
+    form: Annotated[str, typer.Option("--format", metavar="extxyz")] = "extxyz",
+) -> int:
+    """Write the minima and transition states of a database with their energies."""
+    from topokrates import commands
+
+    return commands.export(database, output, form)
+
+
+@app.command()
+def relax(
+    file: Structures,
+    model: Model = MODEL,
+    output: Frames = None,
+    as_json: Json = False,
+    long_range_cutoff: Cutoff = "none",
+    dtype: Precision = "float32",
+    device: Device = None,
+    threads: Threads = None,
+) -> int:
+    """Relax every frame of a file to a certified minimum.
+
+    Frames may be different molecules. Charges are read from atoms.info["charge"].
+    """
+    from topokrates import commands
+
+    settings = _settings(model, long_range_cutoff, dtype, device, threads)
+    return commands.relax(file, output, as_json, settings)
+
+
+@app.command()
+def evaluate(
+    file: Structures,
+    model: Model = MODEL,
+    output: Frames = None,
+    as_json: Json = False,
+    long_range_cutoff: Cutoff = "none",
+    dtype: Precision = "float32",
+    device: Device = None,
+    threads: Threads = None,
+) -> int:
+    """Energies and forces of every frame of a file.
+
+    Charges are read from atoms.info["charge"], the number of unpaired electrons from
+    atoms.info["unpaired_electrons"] or ["multiplicity"].
+    """
+    from topokrates import commands
+
+    settings = _settings(model, long_range_cutoff, dtype, device, threads)
+    return commands.evaluate(file, output, as_json, settings)
+
+
+@app.command()
+def models(as_json: Json = False) -> int:
+    """List the models known by name, and where they are."""
+    from topokrates import commands
+
+    return commands.models(as_json)
+
+
+def _settings(
+    model: str, cutoff: str, dtype: str, device: str | None, threads: int | None
+) -> dict[str, Any]:
+    """The keyword arguments of `models.load`."""
+    try:
+        length = None if cutoff.strip().lower() == "none" else float(cutoff)
+    except ValueError:
+        raise typer.BadParameter(
+            f"--long-range-cutoff {cutoff}: give a length in Å, or none"
+        ) from None
+    return {
+        "model": model,
+        "long_range_cutoff": length,
+        "dtype": dtype,
+        "device": device,
+        "threads": threads,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line (that of the process by default) and returns its exit code."""
+    own = arguments is None
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    with warnings.catch_warnings():
+        _silence_libraries()
+        try:
+            code = _run(arguments or ["--help"])
+            sys.stdout.flush()
+            return code
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.ENOSPC):
+                raise
+            # files are written under a guard, so it is stdout; what is buffered must not raise
+            # again at exit, and a reader that has gone needs no word
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            quiet = error.errno == errno.EPIPE
+            return 1 if quiet else _fail(f"standard output: {error.strerror}", 1)
+        except KeyboardInterrupt as stop:
+            code = _fail(str(stop) or "stopped", 130)
+            if own:
+                # compiled code may still be running, and an orderly end would pull the
+                # interpreter away under it
+                sys.stderr.flush()
+                os._exit(code)
+            return code
+        except Exception as error:
+            # only where it was imported can it have been raised, and importing it takes seconds
+            errors = sys.modules.get("topokrates.model.errors")
+            if errors is None or not isinstance(error, errors.InputError):
+                raise
+            return _fail(str(error), 2)
+
+
+def _run(arguments: list[str]) -> int:
+    command = typer.main.get_command(app)
+    try:
+        # not its `main`, which turns errors into boxes and Ctrl-C into silence
+        with command.make_context("topokrates", arguments) as context:
+            return command.invoke(context) or 0
+    except typer.Exit as leave:
+        return leave.exit_code
+    except UsageError as error:
+        context = getattr(error, "ctx", None)
+        hint = f" (see {context.command_path} --help)" if context else ""
+        message = error.format_message()  # pyright: ignore[reportAttributeAccessIssue]
+        return _fail(message.rstrip(".") + hint, 2)
+
+
+def _fail(message: str, code: int) -> int:
+    """One line on standard error, whatever is in the names of files."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
+    sys.stdout.flush()
+    sys.stderr.write(f"topokrates: {line}\n")
+    return code
+
+
+def _silence_libraries() -> None:
+    """Their warnings are for developers, who have PYTHONWARNINGS and TF_CPP_MIN_LOG_LEVEL."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for name in ("jax", "absl", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")

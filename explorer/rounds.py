@@ -1,4 +1,4 @@
-"""The rounds of a search: all walkers propose, all proposals are quenched, all results are taken in.
+"""The rounds of a search: all walkers propose, all are quenched, all results are taken in.
 
 A search survives being killed at any moment. Each descent is committed as it ends, each result
 together with what it does to the landscape, and the searcher's state at the end of the round. The
@@ -126,7 +126,8 @@ class Search:
         return [rows[walker] for walker in range(wanted)]
 
     def _settle(self, row: QuenchRecord) -> QuenchRecord:
-        assert row.positions is not None and row.energy is not None
+        assert row.positions is not None
+        assert row.energy is not None
 
         def after(settled: Settled) -> QuenchRecord:
             return row._replace(

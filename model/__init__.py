@@ -1,5 +1,11 @@
 """Force fields: arrays in, energies and forces out. Knows nothing of molecules or searches."""
 
+import os
+
+# XLA's loader of cached programs writes kilobytes about tuning flags that are no machine features.
+# Only what is fatal is shown; errors reach Python as exceptions anyway. Read when jax is imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 import jax
 
 # Certified minima need float64 Hessians (forces of 1e-4 eV/Å are below the noise of float32 on

@@ -1,7 +1,10 @@
 """Force fields by name: what `--model` takes."""
 
+import contextlib
+import hashlib
 import importlib
 import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -78,12 +81,29 @@ def load(
     if name != DEFAULT and not Path(name).exists() and not Path(name).suffix:
         raise InputError(f"unknown model {name!r}: use {', '.join(names())} or a weights file")
     loaded = weights.load(name, progress=progress)
+    _remember_programs(weights.cache_folder() / "programs")
     return NetworkForceField(loaded, long_range_cutoff, **settings)
 
 
 def names() -> list[str]:
     """The names that `load` knows without a file."""
     return ["so3lr", "LJ", *(f"tblite:{method}" for method in TBLITE_METHODS)]
+
+
+def _remember_programs(folder: Path) -> None:
+    """Keeps compiled programs for the next start, unless the user set a place of their own."""
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    # a program is made for one processor: machines that share a home must not share programs
+    processor = platform.processor() + platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor += next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    digest = hashlib.sha256(processor.encode()).hexdigest()[:12]
+    jax.config.update("jax_compilation_cache_dir", str(folder / digest))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def _device(name: str | None):

@@ -81,7 +81,7 @@ def relax_band(
 
 
 def _tangents(images: Array, energies: Array) -> Array:
-    """Improved tangents of Henkelman and Jonsson (2000): towards the higher neighbour; (M, N, 3)."""
+    """Improved tangents (Henkelman and Jonsson 2000), towards the higher neighbour; (M, N, 3)."""
     energies = jnp.asarray(energies)
     forward = jnp.concatenate([images[1:] - images[:-1], (images[-1] - images[-2])[None]])
     backward = jnp.concatenate([(images[1] - images[0])[None], images[1:] - images[:-1]])

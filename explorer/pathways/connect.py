@@ -20,7 +20,7 @@ from topokrates.pathways.attempt import Attempt, Candidate, attempt
 from topokrates.progress import Progress, Silent
 from topokrates.quench import Quencher
 
-NEIGHBOURS = 2  # nearest others that each minimum is tried with
+NEIGHBOURS = 3  # nearest others that each minimum is tried with
 SHORT, LONG = "band", "band, the long way round"
 
 

@@ -15,9 +15,23 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from topokrates.options import (
+    Cutoff,
+    Database,
+    Device,
+    Frames,
+    Json,
+    Model,
+    Precision,
+    Structures,
+    Threads,
+    model_settings,
+    number,
+)
 
 # The defaults of `topokrates.exploration.explore`, which is too slow to import for a help text.
 MODEL, SEARCHER, WALKERS, QUENCHES = "so3lr", "basin-hopping", 8, 96
@@ -25,12 +39,9 @@ MODEL, SEARCHER, WALKERS, QUENCHES = "so3lr", "basin-hopping", 8, 96
 # What the click inside typer raises for a wrong command line; typer exports only its descendant.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
+ABOUT = "Explores the energy landscapes of molecules: minima, transition states, how they connect."
 app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Explores the energy landscapes of molecules: minima, transition states, and how they "
-    "connect.",
+    add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help=ABOUT
 )
 
 
@@ -43,51 +54,6 @@ def _root(
 
         sys.stdout.write(f"topokrates {installed('topokrates')}\n")
         raise typer.Exit
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a whole number") from None
-
-
-def _number(help_text: str, *names: str) -> Any:
-    """An option that takes a whole number."""
-    return typer.Option(*names, help=help_text, parser=_whole, metavar="N")
-
-
-_MODEL_HELP = "A name from `topokrates models`, or a weights file."
-Model = Annotated[str, typer.Option("--model", metavar="NAME|FILE", help=_MODEL_HELP)]
-Cutoff = Annotated[
-    str,
-    typer.Option(
-        "--long-range-cutoff",
-        metavar="Å|none",
-        help="Of electrostatics and dispersion, in Å; none takes all pairs. Part of the potential.",
-    ),
-]
-Precision = Annotated[
-    str,
-    typer.Option(
-        "--dtype",
-        metavar="float32|float64",
-        help="Of the arithmetic; minima are always certified in float64.",
-    ),
-]
-Device = Annotated[
-    str | None, typer.Option("--device", metavar="cpu|gpu", help="[default: a GPU if there is one]")
-]
-Threads = Annotated[
-    int | None,
-    _number("Structures side by side on a CPU. [default: one per core]", "--threads"),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to stdout.")]
-Database = Annotated[Path, typer.Argument(metavar="DB", help="A database that explore wrote.")]
-Structures = Annotated[Path, typer.Argument(metavar="FILE", help="Any file that ASE reads.")]
-Frames = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="OUT.extxyz", help="Where results go.")
-]
 
 
 @app.command()
@@ -104,11 +70,11 @@ def explore(
         str,
         typer.Option(metavar="NAME", help="basin-hopping, or minima-hopping (by dynamics)."),
     ] = SEARCHER,
-    walkers: Annotated[int, _number("Searches side by side, in one batch.")] = WALKERS,
+    walkers: Annotated[int, number("Searches side by side, in one batch.")] = WALKERS,
     quenches: Annotated[
-        int, _number("Of this search in all its runs together in this database.")
+        int, number("Of this search in all its runs together in this database.")
     ] = QUENCHES,
-    seed: Annotated[int, _number("Of everything random.")] = 0,
+    seed: Annotated[int, number("Of everything random.")] = 0,
     database: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="[default: the molecule's name with .db, here]"),
@@ -141,7 +107,7 @@ def explore(
         quenches=quenches,
         seed=seed,
         connect=connect,
-        **_settings(model, long_range_cutoff, dtype, device, threads),
+        **model_settings(model, long_range_cutoff, dtype, device, threads),
     )
 
 
@@ -171,11 +137,11 @@ def plot(
             help="A picture (.png, .svg, .pdf) or a page (.html). [default: DB's name with .html]",
         ),
     ] = None,
-    levels: Annotated[int | None, _number("Of energy levels. [default: 25]")] = None,
+    levels: Annotated[int | None, number("Of energy levels. [default: 25]")] = None,
     spacing: Annotated[
         float | None, typer.Option(help="Of the levels instead, kcal/mol (epsilon for LJ).")
     ] = None,
-    lowest: Annotated[int | None, _number("Draw only that many minima.")] = None,
+    lowest: Annotated[int | None, number("Draw only that many minima.")] = None,
     window: Annotated[
         float | None, typer.Option(help="Draw minima up to here, kcal/mol (epsilon for LJ).")
     ] = None,
@@ -240,7 +206,7 @@ def relax(
     """
     from topokrates import commands
 
-    settings = _settings(model, long_range_cutoff, dtype, device, threads)
+    settings = model_settings(model, long_range_cutoff, dtype, device, threads)
     return commands.relax(file, output, as_json, settings)
 
 
@@ -262,7 +228,7 @@ def evaluate(
     """
     from topokrates import commands
 
-    settings = _settings(model, long_range_cutoff, dtype, device, threads)
+    settings = model_settings(model, long_range_cutoff, dtype, device, threads)
     return commands.evaluate(file, output, as_json, settings)
 
 
@@ -272,25 +238,6 @@ def models(as_json: Json = False) -> int:
     from topokrates import commands
 
     return commands.models(as_json)
-
-
-def _settings(
-    model: str, cutoff: str, dtype: str, device: str | None, threads: int | None
-) -> dict[str, Any]:
-    """The keyword arguments of `models.load`."""
-    try:
-        length = None if cutoff.strip().lower() == "none" else float(cutoff)
-    except ValueError:
-        raise typer.BadParameter(
-            f"--long-range-cutoff {cutoff}: give a length in Å, or none"
-        ) from None
-    return {
-        "model": model,
-        "long_range_cutoff": length,
-        "dtype": dtype,
-        "device": device,
-        "threads": threads,
-    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -314,8 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt as stop:
             code = _fail(str(stop) or "stopped", 130)
             if own:
-                # compiled code may still be running, and an orderly end would pull the
-                # interpreter away under it
+                # compiled code may still be running, and an orderly end would crash it
                 sys.stderr.flush()
                 os._exit(code)
             return code

@@ -42,7 +42,9 @@ def explore(text: str, database: Path | None, plot: bool, as_json: bool, **setti
     except KeyboardInterrupt:
         if path is None or not path.exists():
             raise
-        message = f"stopped: everything found so far is in {path}; the same command goes on from there"
+        message = (
+            f"stopped: everything found so far is in {path}; the same command goes on from there"
+        )
         raise KeyboardInterrupt(message) from None
     with landscape:
         if as_json:

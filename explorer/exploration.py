@@ -17,7 +17,7 @@ from topokrates.rounds import Search
 from topokrates.search import DEFAULT, searcher_module
 
 WALKERS = 8
-QUENCHES = 96
+QUENCHES = 160
 
 
 def explore(
@@ -30,6 +30,7 @@ def explore(
     seed: int = 0,
     database: str | PathLike[str] | None = None,
     connect: bool = True,
+    attempts: int | None = None,
     long_range_cutoff: float | None = None,
     dtype: str = "float32",
     device: str | None = None,
@@ -49,6 +50,7 @@ def explore(
         seed: of everything random. Searches differ by searcher, seed and walkers.
         database: SQLite file, made if it does not exist; None keeps the landscape in memory.
         connect: search transition states afterwards until the graph hangs together.
+        attempts: pairs of minima to try to connect, at most; None for four times the minima found.
         long_range_cutoff, dtype, device, threads: see `models.load`.
         progress: who is told.
 
@@ -82,7 +84,7 @@ def explore(
     try:
         Search(landscape, potential, searcher, walkers, seed).run(quenches, progress)
         if connect:
-            connect_minima(landscape, potential, progress=progress)
+            connect_minima(landscape, potential, limit=attempts, progress=progress)
     except BaseException:
         landscape.close()
         raise

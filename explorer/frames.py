@@ -58,13 +58,9 @@ class Evaluated:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON: frame, energy, max_force, forces. What is not finite is None."""
-        finite = bool(np.isfinite(self.forces).all())
-        return {
-            "frame": self.frame,
-            "energy": _finite(self.energy),
-            "max_force": _finite(self.max_force),
-            "forces": self.forces.tolist() if finite else None,
-        }
+        forces = self.forces.tolist() if np.isfinite(self.forces).all() else None
+        numbers = {"energy": _finite(self.energy), "max_force": _finite(self.max_force)}
+        return {"frame": self.frame, **numbers, "forces": forces}
 
 
 @dataclass(frozen=True, eq=False)

@@ -152,4 +152,4 @@ class AttemptRecord(NamedTuple):
     minima: tuple[int, int]
     strategy: str
     outcome: str
-    count: int
+    times: int

@@ -134,16 +134,13 @@ def _draw(figures: Mapping[str, go.Figure]) -> str:
     """The calls that draw; no text in a figure can end the script that it stands in."""
     buttons = {"modeBarButtonsToRemove": ["select2d", "lasso2d"]}
     config = json.dumps({"responsive": True, "displaylogo": False, **buttons})
-    calls = []
+    resize = "addEventListener('resize', () => setTimeout(() => fitLabels(div), 250));"
+    calls = [f"const config = {config};", "if (innerWidth < 640) config.displayModeBar = false;"]
     for name, figure in figures.items():
         data = str(figure.to_json()).replace("<", "\\u003c")
-        then = ""
-        if name == "tree":
-            then = ".then(div => { fitLabels(div); addEventListener('resize', () => setTimeout("
-            then += "() => fitLabels(div), 250)); })"
-        calls.append(
-            f"{{const f = {data}; Plotly.newPlot('{name}', f.data, f.layout, {config}){then};}}"
-        )
+        then = f".then(div => {{ fitLabels(div); {resize} }})" if name == "tree" else ""
+        draw = f"Plotly.newPlot('{name}', f.data, f.layout, config){then};"
+        calls.append(f"{{const f = {data}; {draw}}}")
     return "\n".join(calls)
 
 

@@ -21,6 +21,7 @@ from topokrates.progress import Progress, Silent
 from topokrates.quench import Quencher
 
 NEIGHBOURS = 3  # nearest others that each minimum is tried with
+ATTEMPTS_PER_MINIMUM, LEAST_ATTEMPTS = 4, 20
 SHORT, LONG = "band", "band, the long way round"
 
 
@@ -46,7 +47,8 @@ def connect_minima(
         landscape: what is connected; new minima on the way are added.
         potential: that the landscape was made with.
         neighbours: how many nearest others each minimum is tried with once all is connected.
-        limit: attempts at most; None until nothing is left to try.
+        limit: attempts at most, those of earlier calls counted in; None for four times the minima
+            that searches found, and at least 20. New minima met on the way can be many.
         progress: who is told.
     """
     Connector(landscape, potential, neighbours).run(limit, progress or Silent())
@@ -63,13 +65,21 @@ class Connector:
 
     def run(self, limit: int | None, progress: Progress) -> None:
         """Tries the best gap until none is left."""
-        progress.stage("connect")
-        tried = 0
-        while (limit is None or tried < limit) and (gaps := self.gaps()):
+        if limit is None:
+            limit = max(LEAST_ATTEMPTS, ATTEMPTS_PER_MINIMUM * len(self._searched()))
+        tried = sum(record.times for record in self._attempts())
+        progress.stage("connect", limit, min(tried, limit))
+        while tried < limit and (gaps := self.gaps()):
             progress.advance(tried, self._standing(gaps[0]))
             self._take_in(gaps[0], self._attempt(gaps[0]))
             tried += 1
-        progress.advance(tried, self._standing(None))
+        progress.advance(min(tried, limit), self._standing(None))
+
+    def _searched(self) -> set[int]:
+        """Minima that searches found: the same number however often this is called."""
+        store = self.landscape.store
+        quenches = (row for search in store.searches() for row in store.quenches(search.id))
+        return {row.minimum for row in quenches if row.minimum is not None}
 
     def gaps(self) -> list[Gap]:
         """What to try next, best first; pairs that were tried are left out."""

@@ -103,9 +103,11 @@ def step(
     # a stream of its own: walker + W, so that no number is used for a move and a decision
     chance = np.array([generator(seed, walkers + w, step).random() for w in range(walkers)])
     arrived = outcome.minima >= 0
-    rise = np.where(arrived, outcome.energies - state.energies, np.inf)
     started = state.minima >= 0
-    accepted = arrived & (~started | (chance < np.exp(np.minimum(0, -rise / settings.temperature))))
+    both = arrived & started
+    rise = np.where(both, outcome.energies, 0) - np.where(both, state.energies, 0)
+    likely = chance < np.exp(np.minimum(0, -rise / settings.temperature))
+    accepted = arrived & (~started | likely)
     pace = np.where(accepted, ADAPTATION, 1 / ADAPTATION)
     # balance: at the wanted acceptance the factors cancel on average
     pace = np.where(accepted, pace ** ((1 - settings.acceptance) / settings.acceptance), pace)

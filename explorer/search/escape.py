@@ -12,7 +12,6 @@ import numpy as np
 from topokrates.model.potential import Potential
 
 SOFTENING_STEPS = 20
-POTENTIAL_MINIMA = 2
 LONGEST = 400  # steps of dynamics
 
 
@@ -23,18 +22,20 @@ class Pace(NamedTuple):
         softening: displacement per force, length^2/energy.
         reach: length of the softening displacement, of the whole structure.
         time: time step, in sqrt(mass length^2 / energy) with every mass 1.
+        minima: how many minima of the potential energy are passed before the dynamics ends.
     """
 
     softening: float
     reach: float
     time: float
+    minima: int
 
 
 # The stiffest motion of a molecule, X-H stretching, has about 60 eV/Å^2, and of a cluster about
 # 200 epsilon/sigma^2; a step of time is a twentieth of that motion's period. With every mass
 # equal the hydrogens are no faster than the rest, and the path follows the soft modes.
-MOLECULES = Pace(softening=0.015, reach=0.15, time=0.04)
-CLUSTERS = Pace(softening=0.004, reach=0.1, time=0.02)
+MOLECULES = Pace(softening=0.015, reach=0.15, time=0.04, minima=3)
+CLUSTERS = Pace(softening=0.004, reach=0.1, time=0.02, minima=2)
 
 
 class Escape(NamedTuple):
@@ -97,7 +98,7 @@ def escape(
         rising = np.where(active, climbs, rising)
         before = np.where(active, new_energies, before)
         highest = np.where(active, np.maximum(highest, new_energies), highest)
-        active &= passed < POTENTIAL_MINIMA
+        active &= passed < pace.minima
     return Escape(x, highest, calls)
 
 

@@ -118,7 +118,8 @@ def step(
     kinetic = np.where(started, state.kinetic * factor, state.kinetic)
 
     moved = arrived & ~back
-    rise = np.where(moved, outcome.energies - state.energies, np.inf)
+    both = moved & started
+    rise = np.where(both, outcome.energies, 0) - np.where(both, state.energies, 0)
     accepted = moved & (~started | (rise < state.threshold))
     change = np.where(accepted, settings.accepted, settings.refused)
     threshold = np.where(started & moved, state.threshold * change, state.threshold)

@@ -1,0 +1,70 @@
+"""The options that several commands of `topokrates` share, as types of their parameters."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a whole number") from None
+
+
+def number(help_text: str, *names: str) -> Any:
+    """An option that takes a whole number."""
+    return typer.Option(*names, help=help_text, parser=_whole, metavar="N")
+
+
+_MODEL_HELP = "A name from `topokrates models`, or a weights file."
+Model = Annotated[str, typer.Option("--model", metavar="NAME|FILE", help=_MODEL_HELP)]
+Cutoff = Annotated[
+    str,
+    typer.Option(
+        "--long-range-cutoff",
+        metavar="Å|none",
+        help="Of electrostatics and dispersion, in Å; none takes all pairs. Part of the potential.",
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        metavar="float32|float64",
+        help="Of the arithmetic; minima are always certified in float64.",
+    ),
+]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="cpu|gpu", help="[default: a GPU if there is one]")
+]
+Threads = Annotated[
+    int | None,
+    number("Structures side by side on a CPU. [default: one per core]", "--threads"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to stdout.")]
+Database = Annotated[Path, typer.Argument(metavar="DB", help="A database that explore wrote.")]
+Structures = Annotated[Path, typer.Argument(metavar="FILE", help="Any file that ASE reads.")]
+Frames = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="OUT.extxyz", help="Where results go.")
+]
+
+
+def model_settings(
+    model: str, cutoff: str, dtype: str, device: str | None, threads: int | None
+) -> dict[str, Any]:
+    """The keyword arguments of `models.load`."""
+    try:
+        length = None if cutoff.strip().lower() == "none" else float(cutoff)
+    except ValueError:
+        raise typer.BadParameter(
+            f"--long-range-cutoff {cutoff}: give a length in Å, or none"
+        ) from None
+    return {
+        "model": model,
+        "long_range_cutoff": length,
+        "dtype": dtype,
+        "device": device,
+        "threads": threads,
+    }

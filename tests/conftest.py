@@ -1,0 +1,96 @@
+"""What all tests share: a small random network, and SO3LR where it can be had."""
+
+import jax
+import numpy as np
+import pytest
+
+from topokrates.model import models, parameters
+from topokrates.model.errors import InputError
+from topokrates.model.network import NetworkForceField
+from topokrates.model.so3krates import SO3krates
+
+# All of SO3LR's switches on. A power of two everywhere, so that it compiles quickly.
+ARCHITECTURE = {
+    "features": 16,
+    "layers": 2,
+    "heads": 2,
+    "degrees": [1, 2],
+    "cutoff": 4.0,
+    "radial_functions": 8,
+    "radial_basis": "bernstein",
+    "radial_gamma": 0.9448630629184640,
+    "cutoff_function": "polynomial",
+    "message_norm": 3.0,
+    "layer_norm": True,
+    "residual_mlp": True,
+    "embed_charge": True,
+    "embed_spin": True,
+    "energy_hidden": 16,
+    "energy_scale": True,
+    "zbl": True,
+    "electrostatics": True,
+    "dispersion": True,
+    "electrostatic_scale": 4.0,
+    "dispersion_scale": 1.2,
+    "dispersion_damping": 2.0,
+}
+ELEMENTS = (1, 6, 7, 8)
+
+
+def random_weights(seed: int = 0, **changes) -> parameters.Weights:
+    """A network as flax initialises it, with some noise so that nothing in it is zero."""
+    architecture = ARCHITECTURE | changes
+    module = SO3krates(**architecture | {"degrees": tuple(architecture["degrees"])})
+    initial = module.init(
+        jax.random.key(seed),
+        np.array([8, 1, 1]),
+        np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], np.float32),
+        np.ones(3, bool),
+        np.float32(0),
+        np.float32(0),
+    )["params"]
+    rng = np.random.default_rng(seed)
+    flat = parameters.flatten(jax.tree.map(np.asarray, initial))
+    flat = {name: v + 0.1 * rng.normal(size=v.shape) for name, v in sorted(flat.items())}
+    return parameters.build(architecture, ELEMENTS, flat, name="random", source="noise")
+
+
+@pytest.fixture(scope="session")
+def make_network():
+    """A small random network in float64; takes what shall differ from `ARCHITECTURE`."""
+
+    def make(seed: int = 0, cutoff: float | None = None, **changes) -> NetworkForceField:
+        return NetworkForceField(random_weights(seed, **changes), cutoff, "float64")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def network(make_network) -> NetworkForceField:
+    """One such network for all tests, so that what is compiled is shared."""
+    return make_network()
+
+
+@pytest.fixture(scope="session")
+def so3lr():
+    """SO3LR in float64, if it is installed, cached, or can be fetched."""
+    try:
+        return models.load("so3lr", dtype="float64")
+    except InputError as error:
+        pytest.skip(f"no SO3LR: {error}")
+
+
+def scattered(atoms: int, seed: int = 0, spacing: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
+    """Atomic numbers (N,) and positions (N, 3) on a jittered grid: none is near another."""
+    rng = np.random.default_rng(seed)
+    side = int(np.ceil(atoms ** (1 / 3)))
+    grid = np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    positions = spacing * grid[rng.permutation(len(grid))[:atoms]]
+    positions = positions + rng.uniform(-0.2, 0.2, positions.shape) * spacing
+    return rng.choice(ELEMENTS, atoms), positions - positions.mean(axis=0)
+
+
+@pytest.fixture(scope="session")
+def structure():
+    """`scattered`: made-up molecules of any size."""
+    return scattered

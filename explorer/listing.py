@@ -165,7 +165,7 @@ def print_frames(rows: list[dict[str, Any]], unit: str) -> None:
         "hessian_vector_products": "Hessian-vector\nproducts",
         "lowest_eigenvalue": f"lowest eigenvalue\n{unit}/{length}^2",
     }
-    forms = {"energy": ".6f", "max_force": ".1e", "lowest_eigenvalue": ".4f"}
+    forms = {"energy": ".6f", "max_force": ".3g", "lowest_eigenvalue": ".4f"}
     listed = table(*(names.get(key, key) for key in rows[0]))
     for row in rows:
         listed.add_row(*(_number(value, forms.get(key, "")) for key, value in row.items()))

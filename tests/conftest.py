@@ -1,15 +1,13 @@
 """What all tests share: a small random network, and SO3LR where it can be had."""
 
-import jax
 import numpy as np
 import pytest
 
 from topokrates.model import models, parameters
 from topokrates.model.errors import InputError
 from topokrates.model.network import NetworkForceField
-from topokrates.model.so3krates import SO3krates
 
-# All of SO3LR's switches on. A power of two everywhere, so that it compiles quickly.
+# All of SO3LR's switches on, as small as two layers can be.
 ARCHITECTURE = {
     "features": 16,
     "layers": 2,
@@ -38,20 +36,21 @@ ELEMENTS = (1, 6, 7, 8)
 
 
 def random_weights(seed: int = 0, **changes) -> parameters.Weights:
-    """A network as flax initialises it, with some noise so that nothing in it is zero."""
-    architecture = ARCHITECTURE | changes
-    module = SO3krates(**architecture | {"degrees": tuple(architecture["degrees"])})
-    initial = module.init(
-        jax.random.key(seed),
-        np.array([8, 1, 1]),
-        np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], np.float32),
-        np.ones(3, bool),
-        np.float32(0),
-        np.float32(0),
-    )["params"]
-    rng = np.random.default_rng(seed)
-    flat = parameters.flatten(jax.tree.map(np.asarray, initial))
-    flat = {name: v + 0.1 * rng.normal(size=v.shape) for name, v in sorted(flat.items())}
+    """A network of random numbers, scaled as an untrained network's are; nothing in it is zero."""
+    architecture, rng = ARCHITECTURE | changes, np.random.default_rng(seed)
+    flat = {}
+    for name, shape in parameters.shapes(architecture).items():
+        kind = name.rsplit("/", 1)[-1]
+        values = rng.normal(size=shape)
+        if kind == "kernel" or len(shape) == 3:
+            values /= np.sqrt(shape[-2])
+        elif kind == "scale" or name == "hirshfeld/elements":
+            values = 1 + 0.2 * values
+        elif kind == "bias" or name == "charges/elements":
+            values *= 0.2
+        elif len(shape) == 2:  # tables of elements
+            values /= np.sqrt(shape[-1])
+        flat[name] = values
     return parameters.build(architecture, ELEMENTS, flat, name="random", source="noise")
 
 

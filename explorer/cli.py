@@ -19,6 +19,7 @@ from typing import Annotated
 
 import typer
 
+from topokrates.defaults import MODEL, QUENCHES, SEARCHER, WALKERS
 from topokrates.options import (
     Cutoff,
     Database,
@@ -32,9 +33,6 @@ from topokrates.options import (
     model_settings,
     number,
 )
-
-# The defaults of `topokrates.exploration.explore`, which is too slow to import for a help text.
-MODEL, SEARCHER, WALKERS, QUENCHES = "so3lr", "basin-hopping", 8, 96
 
 # What the click inside typer raises for a wrong command line; typer exports only its descendant.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]

@@ -6,6 +6,7 @@ states. The rounds of a search are in `rounds`.
 
 from os import PathLike
 
+from topokrates.defaults import MODEL, QUENCHES, SEARCHER, WALKERS
 from topokrates.landscape import Landscape
 from topokrates.model import models
 from topokrates.model.errors import InputError
@@ -14,17 +15,14 @@ from topokrates.molecule import Molecule
 from topokrates.pathways.connect import connect_minima
 from topokrates.progress import Progress, Silent
 from topokrates.rounds import Search
-from topokrates.search import DEFAULT, searcher_module
-
-WALKERS = 8
-QUENCHES = 160
+from topokrates.search import searcher_module
 
 
 def explore(
     molecule: str | Molecule,
     *,
-    model: str | models.ForceField = models.DEFAULT,
-    searcher: str = DEFAULT,
+    model: str | models.ForceField = MODEL,
+    searcher: str = SEARCHER,
     walkers: int = WALKERS,
     quenches: int = QUENCHES,
     seed: int = 0,
@@ -69,8 +67,6 @@ def explore(
         raise InputError(f"seed {seed}: give a whole number from 0 to 2^63 - 1")
     if isinstance(molecule, str):
         molecule = Molecule.from_text(molecule)
-    for note in molecule.notes:
-        progress.note(note)
     potential = potential_of(
         molecule,
         model,
@@ -81,6 +77,8 @@ def explore(
         progress=progress,
     )
     landscape = Landscape.create(molecule, potential.provenance(), database)
+    for note in molecule.notes:
+        progress.note(note)
     try:
         Search(landscape, potential, searcher, walkers, seed).run(quenches, progress)
         if connect:
@@ -93,7 +91,7 @@ def explore(
 
 def potential_of(
     molecule: Molecule,
-    model: str | models.ForceField = models.DEFAULT,
+    model: str | models.ForceField = MODEL,
     *,
     long_range_cutoff: float | None = None,
     dtype: str = "float32",
@@ -107,7 +105,7 @@ def potential_of(
         InputError: for a model that does not exist or does not know an element.
     """
     if isinstance(model, str):
-        if molecule.is_cluster and model == models.DEFAULT:
+        if molecule.is_cluster and model == MODEL:
             model = "LJ"
         note = progress.note if progress else None
         model = models.load(model, long_range_cutoff, dtype, device, threads, note)

@@ -27,7 +27,7 @@ from topokrates.model.errors import InputError
 from topokrates.model.models import ForceField
 from topokrates.model.potential import Potential
 from topokrates.molecule import Molecule
-from topokrates.perception import _check
+from topokrates.perception import check_geometry
 from topokrates.relax import Status, descend
 
 SIZES = 8  # arrays are padded to multiples of this many atoms
@@ -232,7 +232,7 @@ def _label(source: str, index: int) -> str:
 def _check_frame(atoms: Atoms, label: str) -> tuple[int, int]:
     """Charge and unpaired electrons of a frame that can be used; InputError for another one."""
     if len(atoms) > 1:
-        _check(atoms, label)
+        check_geometry(atoms, label)
     elif not np.isfinite(atoms.positions).all():
         raise InputError(f"{label}: the coordinates of its atom are not finite")
     charge = _whole(atoms.info.get("charge", 0), "charge", label)

@@ -42,6 +42,18 @@ class Coordinates:
     atoms: int
     cartesian: bool
 
+    @cached_property
+    def _identity(self) -> tuple[bytes, bytes, bytes, int, bool]:
+        lists = (self.bonds, self.angles, self.torsions)
+        return (*(np.asarray(a, int).tobytes() for a in lists), self.atoms, self.cartesian)
+
+    # compared by content: what is compiled for one molecule serves every object made for it
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Coordinates) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
     @property
     def count(self) -> int:
         """Number of coordinates q."""

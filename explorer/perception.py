@@ -81,7 +81,11 @@ def _whole(value: Any, what: str, label: str) -> int:
     return round(number)
 
 
-def _check(atoms: Any, label: str) -> None:
+def check_geometry(atoms: Any, label: str) -> None:
+    """Refuses by InputError atoms that are no molecule in vacuum; `label` begins the message.
+
+    Periodic, fewer than two atoms, without element, not finite, or two atoms on one spot.
+    """
     numbers, x, symbols = atoms.numbers, atoms.positions, atoms.get_chemical_symbols()
     if atoms.pbc.any():
         raise InputError(f"{label}: periodic cells are not supported, only molecules in vacuum")
@@ -110,7 +114,7 @@ def perceive_atoms(
     """The body of `Molecule.from_atoms`; `label` is what error messages begin with."""
     name = name or str(atoms.get_chemical_formula())
     label = label or name
-    _check(atoms, label)
+    check_geometry(atoms, label)
     if not atoms.numbers.any():
         return Molecule(name, atoms.numbers, atoms.positions)
     charge = _whole(atoms.info.get("charge", 0) if charge is None else charge, "charge", label)

@@ -316,8 +316,8 @@ def ramachandran_figure(landscape: Landscape, height: int = 600) -> go.Figure | 
         "mirror": True,
         "linecolor": INK,
     }
-    figure.update_xaxes(title={"text": "φ", "standoff": 4}, **both, constrain="domain")
+    figure.update_xaxes(title={"text": "φ (°)", "standoff": 4}, **both, constrain="domain")
     figure.update_yaxes(
-        title={"text": "ψ", "standoff": 4}, **both, scaleanchor="x", constrain="domain"
+        title={"text": "ψ (°)", "standoff": 4}, **both, scaleanchor="x", constrain="domain"
     )
     return figure

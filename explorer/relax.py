@@ -148,7 +148,6 @@ def descend(
                 fill(lane, item)
 
 
-# `Coordinates` is compared by identity, so each object compiles once and is found again.
 @partial(jax.jit, static_argnums=0)
 def _start(coordinates: Coordinates, positions: Array, largest_step: float) -> _Lanes:
     batch = len(positions)

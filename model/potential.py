@@ -205,9 +205,10 @@ class CompiledPotential(Potential):
         if len(positions) == 0:
             return np.empty((0, size, size), self.dtype)
         padded, lanes = self._padded(positions), np.arange(len(positions))
-        rows = self._map(partial(_hessians, len(self.numbers)), lanes, padded, lanes_per_call=1)
+        rows = self._map(_hessians, lanes, padded, lanes_per_call=1)
         hessians = np.concatenate([rows_of_one for _, (rows_of_one,) in rows])
-        hessians = hessians[:, :, : len(self.numbers)].reshape(len(positions), size, size)
+        # rows of padding atoms are zero, and computed all the same: the code for them is shared
+        hessians = hessians[:, :size, : len(self.numbers)].reshape(len(positions), size, size)
         return (hessians + hessians.transpose(0, 2, 1)) / 2
 
     def _padded(self, array: np.ndarray) -> np.ndarray:
@@ -261,13 +262,13 @@ def _products(function, inputs, positions, vectors):
     return jax.vmap(product)(positions, vectors)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _hessians(real_atoms, function, inputs, positions):
+@partial(jax.jit, static_argnums=0)
+def _hessians(function, inputs, positions):
     gradient = jax.grad(partial(function, inputs), has_aux=True)
 
     def hessian(x):
         _, push, overflow = jax.linearize(gradient, x, has_aux=True)
-        basis = jnp.eye(3 * real_atoms, x.size, dtype=x.dtype).reshape(-1, *x.shape)
+        basis = jnp.eye(x.size, dtype=x.dtype).reshape(-1, *x.shape)
         # a few columns at a time: all of them at once would leave the cache
         return jax.lax.map(push, basis, batch_size=HESSIAN_COLUMNS), overflow
 

@@ -12,11 +12,6 @@ from topokrates.search import basin_hopping, minima_hopping
 
 SEARCHERS = {"basin-hopping": basin_hopping, "minima-hopping": minima_hopping}
 
-# Basin hopping by default: a dihedral move costs no gradient, an escape by dynamics some hundred,
-# and small peptides are crossed by dihedral moves in a few steps. Minima hopping follows the
-# physical passes, which pays in molecules whose moves clash.
-DEFAULT = "basin-hopping"
-
 
 def searcher_module(name: str):
     """The module of a searcher; InputError for a name that is none."""

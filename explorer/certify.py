@@ -113,9 +113,9 @@ def certify(
     """
     potential = potential.with_dtype("float64")
     x, calls, products = np.asarray(positions, float), 0, 0
-    spectrum, state = None, None
+    spectrum, state, wanted = None, None, max_force
     for _ in range(ATTEMPTS):
-        descent = next(iter(descend(potential, coordinates, [x], max_force, max_steps, lanes=1)))
+        descent = next(iter(descend(potential, coordinates, [x], wanted, max_steps, lanes=1)))
         calls += descent.gradient_calls
         x = descent.positions
         if descent.status is not Status.CONVERGED:
@@ -145,6 +145,8 @@ def certify(
             break
         if spectrum.values[0] < 0:
             x = x + _push(spectrum)
+        else:
+            wanted *= 0.3  # a plateau: small forces, and still far from where they vanish
     assert state is not None
     energy, force, lowest, negative, status = state
     return Certificate(x, energy, force, lowest, negative, calls, products, status)

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from ase import Atoms
 from topokrates.certify import certify
 from topokrates.identity import changes
 from topokrates.internals import Coordinates, coordinates

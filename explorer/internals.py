@@ -168,8 +168,9 @@ def coordinates(bonds: np.ndarray, positions: np.ndarray) -> Coordinates:
         positions: a typical geometry, (N, 3), Å: tells where angles are linear.
 
     Returns:
-        Internal coordinates, or Cartesian ones if the bonds do not join all atoms, or if an angle
-        between them is linear or lies in a three-membered ring's plane of no torsion.
+        Internal coordinates, or Cartesian ones where these cannot tell every motion: the bonds do
+        not join all atoms, an angle is linear, or three atoms about one are all there is (as in
+        formaldehyde and ammonia: no torsion feels the plane being left).
     """
     atoms = len(positions)
     neighbours: dict[int, list[int]] = defaultdict(list)
@@ -184,13 +185,14 @@ def coordinates(bonds: np.ndarray, positions: np.ndarray) -> Coordinates:
         for m in neighbours[k]
         if i != k and m != j and i != m
     ]
+    umbrella = not torsions and any(len(around) == 3 for around in neighbours.values())
     linear = any(_numpy_angle(positions[list(angle)]) > LINEAR for angle in angles)
     return Coordinates(
         np.asarray(bonds, int).reshape(-1, 2),
         np.array(angles, int).reshape(-1, 3),
         np.array(torsions, int).reshape(-1, 4),
         atoms,
-        cartesian=linear or not _connected(atoms, neighbours) or atoms < 3,
+        cartesian=linear or umbrella or not _connected(atoms, neighbours) or atoms < 3,
     )
 
 

@@ -35,9 +35,8 @@ import numpy as np
 from topokrates.model.errors import InputError
 
 if TYPE_CHECKING:
-    from pymatgen.core import Molecule as PymatgenMolecule
-
     import ase
+    from pymatgen.core import Molecule as PymatgenMolecule
 
 __all__ = [
     "DoubleBond",

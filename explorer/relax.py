@@ -28,7 +28,7 @@ DESCENT_FORCE = 1e-3  # where a descent ends and recognition or polish begins
 MAX_STEPS = 1000
 LARGEST_STEP = 0.4  # Å or radians, of any one coordinate
 LARGEST_MOVE = 0.5  # Å, of any one atom along one axis
-SOFTNESS = 0.03  # s, eV/Å^2: what stands in for the rigid motions, which no coordinate sees
+SOFTNESS = 0.003  # s, eV/Å^2: stands in for the rigid motions, which no coordinate sees
 EXPLODED_FORCE = 1e12
 
 
@@ -101,10 +101,12 @@ def descend(
     first = next(waiting, None)
     if first is None:
         return
-    blank = jnp.broadcast_to(jnp.asarray(first[1], jnp.float64), (lanes, *np.shape(first[1])))
+    # a batch of one is compiled to other last bits than a larger one: a lane stays empty instead
+    slots = max(lanes, 2)
+    blank = jnp.broadcast_to(jnp.asarray(first[1], jnp.float64), (slots, *np.shape(first[1])))
     state = _start(coordinates, blank, largest_step)
-    owner = np.full(lanes, -1)
-    calls = np.zeros(lanes, int)
+    owner = np.full(slots, -1)
+    calls = np.zeros(slots, int)
 
     def fill(lane: int, item: tuple[int, np.ndarray]) -> None:
         nonlocal state
@@ -201,8 +203,15 @@ def _step(coordinates: Coordinates, lane: _Lanes, energy: Array, gradient: Array
     trust = jnp.where(rose, 0.5 * lane.trust, jnp.minimum(1.5 * lane.trust, lane.largest))
     trust = jnp.maximum(trust, 0.02)
 
-    curvature = b.T @ hessian @ b + SOFTNESS * identity
-    dx = -jax.scipy.linalg.solve(curvature, g, assume_a="pos")
+    def newton(hessian: Array) -> Array:
+        curvature = b.T @ hessian @ b + SOFTNESS * identity
+        return -jax.scipy.linalg.solve(curvature, g, assume_a="pos")
+
+    dx = newton(hessian)
+    # many damped updates can leave it indefinite by rounding: then it is begun anew
+    sound = jnp.all(jnp.isfinite(dx)) & (dx @ g < 0)
+    hessian = jnp.where(sound, hessian, coordinates.model_hessian(x))
+    dx = jnp.where(sound, dx, newton(hessian))
     dq = b @ dx
     scale = jnp.minimum(1, trust / jnp.maximum(jnp.max(jnp.abs(dq)), 1e-12))
     scale = jnp.minimum(scale, LARGEST_MOVE / jnp.maximum(jnp.max(jnp.abs(dx)), 1e-12))

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from ase import Atoms
 from topokrates.model.potential import ELECTRONVOLT, Potential
 
 # Å, of the atom that moves most. Central differences err by its square times the third derivative
 # and by the noise of the forces over it: with forces good to 1e-6 eV/Å both stay near 1e-4 eV/Å^2.
 DIFFERENCE_STEP = 5e-3
+STATE = ("charge", "unpaired_electrons")  # of a molecule, in `atoms.info`
 
 
 class ForceFieldCalculator(Calculator):
@@ -29,12 +30,19 @@ class ForceFieldCalculator(Calculator):
         self.force_field = force_field
         self._bound: tuple[Any, Potential] | None = None
 
+    def check_state(self, atoms, tol=1e-15):
+        """What changed since the last calculation; ASE would not see the charge and the spin."""
+        changes = super().check_state(atoms, tol)
+        before = self.atoms.info if isinstance(self.atoms, Atoms) else {}
+        if any(before.get(key, 0) != atoms.info.get(key, 0) for key in STATE):
+            changes.append("info")
+        return changes
+
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
         atoms = self.atoms
         assert isinstance(atoms, Atoms)
-        charge = int(atoms.info.get("charge", 0))
-        unpaired = int(atoms.info.get("unpaired_electrons", 0))
+        charge, unpaired = (int(atoms.info.get(key, 0)) for key in STATE)
         key = (atoms.numbers.tobytes(), charge, unpaired)
         if self._bound is None or self._bound[0] != key:
             self._bound = key, self.force_field.bind(atoms.numbers, charge, unpaired)

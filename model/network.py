@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -58,6 +59,33 @@ class NetworkEnergy:
         return replace(self, capacity=-(-(needed + 2) // 8) * 8)
 
 
+class NetworkPotential(CompiledPotential):
+    """A network's potential, which can also say what its energy is made of."""
+
+    def parts(self, positions: np.ndarray) -> Energies:
+        """Parts of the energy, charges and Hirshfeld ratios of one structure.
+
+        Args:
+            positions: (N, 3), Å.
+
+        Returns:
+            `Energies` of numpy arrays: parts in eV, charges (N,) in e, ratios (N,).
+        """
+        padded = self._padded(positions[None])[0]
+        parts = _parts(self._function, self._inputs, padded)
+        while (lacking := int(parts.overflow)) > 0:
+            self._function = self._function.enlarged(lacking)
+            parts = _parts(self._function, self._inputs, padded)
+        # per atom without the padding; a model that has no charges, or no ratios, gives a scalar
+        atoms = len(self.numbers)
+        return Energies(*(np.asarray(p)[:atoms] if np.ndim(p) else np.asarray(p) for p in parts))
+
+
+@partial(jax.jit, static_argnums=0)
+def _parts(function: NetworkEnergy, inputs: dict[str, Any], positions: Array) -> Energies:
+    return function.parts(inputs, positions)
+
+
 @dataclass(frozen=True)
 class NetworkForceField:
     """A network with its weights, not yet bound to a molecule.
@@ -86,7 +114,7 @@ class NetworkForceField:
         charge: int = 0,
         unpaired: int = 0,
         atoms: int | None = None,
-    ) -> CompiledPotential:
+    ) -> NetworkPotential:
         """The potential of one molecule.
 
         Args:
@@ -122,7 +150,7 @@ class NetworkForceField:
             "long_range_cutoff": self.long_range_cutoff,
             "units": {"energy": ELECTRONVOLT.energy, "length": ELECTRONVOLT.length},
         }
-        return CompiledPotential(
+        return NetworkPotential(
             self.name,
             numbers,
             function,

@@ -165,10 +165,10 @@ class CompiledPotential(Potential):
         self._raw = inputs
         self._inputs = jax.device_put(jax.tree.map(cast, inputs), device)
 
-    def with_dtype(self, dtype: str) -> "CompiledPotential":
+    def with_dtype(self, dtype: str) -> Self:
         if np.dtype(dtype) == self.dtype:
             return self
-        return CompiledPotential(
+        return type(self)(
             self.name,
             self.numbers,
             self._function,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from topokrates import internals, quench
 from topokrates.model import models, parameters
 from topokrates.model.errors import InputError
 from topokrates.model.network import NetworkForceField
@@ -77,6 +78,23 @@ def so3lr():
         return models.load("so3lr", dtype="float64")
     except InputError as error:
         pytest.skip(f"no SO3LR: {error}")
+
+
+_coordinates: dict[bytes, internals.Coordinates] = {}
+
+
+@pytest.fixture
+def shared_coordinates(monkeypatch):
+    """One set of coordinates per molecule for all quenchers, so that it is compiled once."""
+
+    def cached(bonds, positions):
+        key = np.asarray(bonds).tobytes() + np.asarray(positions).tobytes()
+        if key not in _coordinates:
+            _coordinates[key] = internals.coordinates(bonds, positions)
+        return _coordinates[key]
+
+    monkeypatch.setattr(quench, "coordinates", cached)
+    return cached
 
 
 def scattered(atoms: int, seed: int = 0, spacing: float = 1.5) -> tuple[np.ndarray, np.ndarray]:

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule as ase_molecule
 
-from ase import Atoms
 from topokrates import cli
 from topokrates.landscape import Landscape
 from topokrates.model import weights
@@ -208,7 +208,7 @@ def test_bad_coordinates_name_file_and_frame(refused, tmp_path, command, where):
     good, bad = ase_molecule("H2O"), ase_molecule("H2O")
     bad.positions[1] = bad.positions[0] + where
     ase.io.write(tmp_path / "water.xyz", [good, bad], format="extxyz")
-    line = refused(command, tmp_path / "water.xyz", "--model", "tblite:GFN2-xTB")
+    line = refused(command, tmp_path / "water.xyz", "--model", "ase:ase.calculators.emt:EMT")
     assert "water.xyz" in line
     assert command == "explore" or "frame 1" in line
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-
 from ase import Atoms
+
 from topokrates import cli
 
 RELAX_KEYS = {

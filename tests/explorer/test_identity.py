@@ -244,9 +244,8 @@ def test_more_skeleton_automorphisms_than_lanes():
 
 @pytest.mark.parametrize("n", [2, 6, 9])
 def test_water_clusters_exchange_whole_molecules(n):
-    from ase.build import molecule as build
-
     from ase import Atoms
+    from ase.build import molecule as build
 
     rng = np.random.default_rng(n)
     water = build("H2O").positions

@@ -5,12 +5,12 @@ import math
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.io import write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rdkit import Chem
 
-from ase import Atoms
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule, Rotor, dihedral, set_rotor, signed_volume
 from topokrates.peptide import parse_sequence

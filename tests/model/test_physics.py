@@ -30,7 +30,7 @@ def dispersion(distance, numbers=(6, 8), ratios=(1.0, 1.0), cutoff=None):
 
 def value_and_slopes(function, r):
     first = jax.grad(function)
-    return float(function(r)), float(first(r)), float(jax.grad(first)(r))
+    return tuple(float(jax.jit(f)(r)) for f in (function, first, jax.grad(first)))
 
 
 # --- electrostatics -----------------------------------------------------------------------------
@@ -172,6 +172,7 @@ def test_padding_does_not_repel():
     x = jnp.zeros((3, 3)).at[1, 2].set(0.9)
     real = np.array([True, True, False])
 
+    @jax.jit
     def energy(params, x):
         pairs = pairs_within(x, real, 4.5)
         return module.apply(params, jnp.array([6, 1, 0]), pairs, jnp.where(pairs.mask, 1.0, 0.0))

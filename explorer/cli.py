@@ -297,7 +297,8 @@ def _fail(message: str, code: int) -> int:
 def _silence_libraries() -> None:
     """Their warnings are for developers, who have PYTHONWARNINGS and TF_CPP_MIN_LOG_LEVEL."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    for name in ("jax", "absl", "matplotlib"):
+    # not jax's: given a level, it hands that to XLA and undoes the line above
+    for name in ("absl", "matplotlib"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")

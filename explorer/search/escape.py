@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from topokrates.certify import rigid_motions
 from topokrates.model.potential import Potential
 
 SOFTENING_STEPS = 20
@@ -107,12 +108,14 @@ def soften(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Directions of unit length turned towards soft modes, and gradient calls of each lane."""
     every = np.ones(len(positions), bool)
-    directions = _unit(directions)
+    rigid = [rigid_motions(x) for x in positions]
+    directions = _unit(directions, rigid)
     for _ in range(SOFTENING_STEPS):
         _, forces = _evaluate(potential, positions + pace.reach * directions, every)
         forces = np.where(np.isfinite(forces), forces, 0)
         along = np.sum(forces * directions, axis=(1, 2), keepdims=True)
-        directions = _unit(pace.reach * directions + pace.softening * (forces - along * directions))
+        turned = pace.reach * directions + pace.softening * (forces - along * directions)
+        directions = _unit(turned, rigid)
     return directions, np.full(len(positions), SOFTENING_STEPS)
 
 
@@ -121,7 +124,8 @@ def _evaluate(potential: Potential, x: np.ndarray, active: np.ndarray):
     return np.asarray(energies, float), np.asarray(forces, float)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Unit length over each whole structure, without its drift."""
-    vectors = vectors - vectors.mean(axis=1, keepdims=True)
-    return vectors / np.sqrt(np.sum(vectors**2, axis=(1, 2), keepdims=True))
+def _unit(vectors: np.ndarray, rigid: list[np.ndarray]) -> np.ndarray:
+    """Unit length over each whole structure, without drift and rotation: the softest of all."""
+    flat = vectors.reshape(len(vectors), -1)
+    flat = np.stack([v - r @ (r.T @ v) for v, r in zip(flat, rigid, strict=True)])
+    return (flat / np.linalg.norm(flat, axis=1, keepdims=True)).reshape(vectors.shape)

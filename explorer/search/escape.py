@@ -1,18 +1,23 @@
 """Escapes from minima by short dynamics, all walkers at once.
 
-Softening turns a random velocity towards the soft modes of the minimum, since low barriers lead to
-low minima (Schönborn, Goedecker, Roy and Oganov, J. Chem. Phys. 130, 144108 (2009)). The dynamics
-ends when it has passed a number of minima of the potential energy along its path.
+A velocity begins as noise that the molecule's model Hessian has coloured: as much energy in each
+of its modes as if all were excited alike, so that torsions move far and bonds hardly. Softening
+then turns it towards the soft modes of the minimum, since low barriers lead to low minima
+(Schönborn, Goedecker, Roy and Oganov, J. Chem. Phys. 130, 144108 (2009)). The dynamics ends when it
+has passed a number of minima of the potential energy along its path.
 """
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from topokrates.certify import rigid_motions
+from topokrates.internals import Coordinates
 from topokrates.model.potential import Potential
 
-SOFTENING_STEPS = 20
+SOFTENING_STEPS = 5  # few: with more, peptides turn their methyl groups and fall back
+SOFTEST = 0.05  # eV/Å^2: below this all motions are equally soft
 LONGEST = 400  # steps of dynamics
 
 
@@ -101,6 +106,25 @@ def escape(
         highest = np.where(active, np.maximum(highest, new_energies), highest)
         active &= passed < pace.minima
     return Escape(x, highest, calls)
+
+
+def coloured(coordinates: Coordinates, positions: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Noise with the stiff motions of a structure damped, each by the square root of its stiffness.
+
+    Args:
+        coordinates: of the molecule; clusters, whose model Hessian is the same in all directions,
+            get back what they gave but for its rigid motions.
+        positions: (N, 3).
+        noise: (N, 3).
+    """
+    b = np.asarray(coordinates.jacobian(jnp.asarray(positions)))
+    stiffness = b.T @ np.asarray(coordinates.model_hessian(jnp.asarray(positions))) @ b
+    rigid = rigid_motions(positions)
+    inner = np.linalg.svd(rigid, full_matrices=True)[0][:, rigid.shape[1] :]
+    values, vectors = np.linalg.eigh(inner.T @ stiffness @ inner)
+    vectors = inner @ vectors
+    damped = (vectors.T @ noise.ravel()) / np.sqrt(np.maximum(values, SOFTEST))
+    return (vectors @ damped).reshape(positions.shape)
 
 
 def soften(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from topokrates.internals import coordinates
 from topokrates.model.potential import Potential
 from topokrates.molecule import Molecule
 from topokrates.search import escape, moves
@@ -53,10 +54,10 @@ class Info(NamedTuple):
 
 
 def settings(molecule: Molecule) -> Settings:
-    """Starts near 1000 K for molecules (k_B T / 2 = 0.043 eV) and 0.4 epsilon for clusters."""
+    """Starts near 460 K for molecules (k_B T / 2 = 0.02 eV) and at 0.4 epsilon for clusters."""
     if molecule.is_cluster:
         return Settings(kinetic=0.2, threshold=0.5)
-    return Settings(kinetic=0.043, threshold=0.05)
+    return Settings(kinetic=0.02, threshold=0.05)
 
 
 def init(settings: Settings, molecule: Molecule, walkers: int) -> State:
@@ -81,7 +82,8 @@ def propose(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Structures to quench for some walkers, (W, N, 3), and gradient calls spent on each."""
     chosen = np.asarray(walkers)
-    proposals = np.zeros((len(chosen), molecule.n_atoms, 3))
+    atoms = molecule.n_atoms
+    proposals = np.zeros((len(chosen), atoms, 3))
     calls = np.zeros(len(chosen), int)
     rngs = [generator(seed, walker, step) for walker in walkers]
     hopping = state.minima[chosen] >= 0
@@ -90,8 +92,14 @@ def propose(
         proposals[row] = moves.start(molecule, rngs[row], walker)
     if hopping.any():
         rows = np.flatnonzero(hopping)
-        directions = np.stack([rngs[row].normal(size=proposals.shape[1:]) for row in rows])
-        degrees = 3 * molecule.n_atoms - 6 if molecule.n_atoms > 2 else 1
+        frame = coordinates(molecule.bonds, molecule.positions)
+        directions = np.stack(
+            [
+                escape.coloured(frame, state.positions[walker], rngs[row].normal(size=(atoms, 3)))
+                for row, walker in zip(rows, chosen[rows], strict=True)
+            ]
+        )
+        degrees = 3 * atoms - 6 if atoms > 2 else 1
         escaped = escape.escape(
             potential,
             state.positions[chosen[rows]],

@@ -150,6 +150,35 @@ def test_quenches_are_the_total(undisturbed, cluster, potential, tmp_path, monke
     assert account(database) == expected
 
 
+def test_searchers_hear_what_came_of_their_proposals(cluster, potential, monkeypatch):
+    """Where each walker arrived, and how often the search had been there before, in its order."""
+    landscape = Landscape.create(cluster, potential.provenance())
+    search = Search(landscape, potential, "minima-hopping", WALKERS, 0)
+    step, heard = search.module.step, []
+
+    def listening(settings, state, outcome, seed, number):
+        heard.append(outcome)
+        return step(settings, state, outcome, seed, number)
+
+    monkeypatch.setattr(search.module, "step", listening)
+    search.run(20, Silent())
+    log = landscape.store.quenches(search.id)
+    seen = Counter()
+    assert len(heard) == 5
+    for row in log:
+        outcome, walker = heard[row.step], row.walker
+        if row.minimum is None:
+            assert outcome.minima[walker] == -1
+            continue
+        minimum = landscape.minimum(row.minimum)
+        assert outcome.minima[walker] == row.minimum
+        assert outcome.energies[walker] == minimum.energy
+        np.testing.assert_array_equal(outcome.positions[walker], minimum.positions)
+        assert outcome.visits[walker] == seen[row.minimum]
+        seen[row.minimum] += 1
+    assert max(seen.values()) > WALKERS
+
+
 def test_another_seed_is_another_search(undisturbed, cluster, potential, tmp_path):
     searcher, expected = undisturbed
     database = tmp_path / "LJ7.db"

@@ -192,7 +192,9 @@ def test_metropolis():
     """Downhill always; uphill with exp(-rise / T), as often as it should be; lost: never."""
     cluster = Molecule.from_text("LJ7")
     settings, state = started(basin_hopping, cluster, walkers=4)
-    rise = np.array([-1.0, 0.8, 80.0, 0.0])
+    assert settings.temperature == 0.8  # epsilon: Wales and Doye
+    settings = settings._replace(temperature=0.5)
+    rise = np.array([-1.0, 0.5, 80.0, 0.0])
     accepted = np.zeros(4)
     for step in range(600):
         new, info = basin_hopping.step(settings, state, outcome(rise), 5, step)
@@ -207,7 +209,6 @@ def test_metropolis():
         )
     assert accepted[0] == accepted[3] == 600
     assert accepted[2] == 0
-    assert settings.temperature == 0.8
     assert accepted[1] / 600 == pytest.approx(np.exp(-1), abs=0.06)
 
 

@@ -166,17 +166,19 @@ def _leaves(tree: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def read_flax(params: bytes, hyperparameters: bytes) -> Import:
-    """Weights from the bytes of the authors' `params.pkl` and `hyperparameters.json`.
+    """Weights from the bytes of the authors' `params.pkl` and `hyperparameters.json` (empty: none).
 
     Raises `InputError` as `read_torch` does.
     """
+    tree = unpickle(params, _NUMPY_NAMES)  # first: what it asks for matters more than what it lacks
+    if not hyperparameters:
+        raise InputError("there is no hyperparameters.json beside it")
     try:
         config = json.loads(hyperparameters)
         settings, data = dict(config["model"]), dict(config["data"])
         shifts = {int(k): float(v) for k, v in (data.get("energy_shifts") or {}).items()}
     except Exception as error:
         raise InputError("hyperparameters.json holds no settings (model and data)") from error
-    tree = unpickle(params, _NUMPY_NAMES)
     if not isinstance(tree, dict) or not isinstance(tree.get("params", tree), dict):
         raise InputError("its pickle holds no tree of parameters")
     source = collect(_leaves(tree.get("params", tree)), numpy_array)

@@ -157,12 +157,11 @@ def _read(path: Path) -> Weights:
             return _import(path.stem, str(path), _wheel_member(data) or data)
         if start[8:] == b"{" or path.suffix == ".safetensors":
             return _read_safetensors(path)
-        if path.suffix in (".pkl", ".pickle"):
+        if path.suffix in (".pkl", ".pickle") or start.startswith(b"\x80"):
             beside = path.with_name("hyperparameters.json")
-            if not beside.is_file():
-                raise InputError("there is no hyperparameters.json beside it")
+            settings = _read_bytes(beside) if beside.is_file() else b""
             name = path.resolve().parent.name or path.stem
-            return _import(name, str(path), _read_bytes(path), _read_bytes(beside))
+            return _import(name, str(path), _read_bytes(path), settings)
         raise InputError("it is not a weights file (.safetensors, a torch .model, or params.pkl)")
     except InputError as error:
         reason = " ".join(str(error).split())[:400]  # one line, whatever names the file contains

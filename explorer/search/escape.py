@@ -16,7 +16,6 @@ from topokrates.certify import rigid_motions
 from topokrates.internals import Coordinates
 from topokrates.model.potential import Potential
 
-SOFTENING_STEPS = 5  # few: with more, peptides turn their methyl groups and fall back
 SOFTEST = 0.05  # eV/Å^2: below this all motions are equally soft
 LONGEST = 400  # steps of dynamics
 
@@ -29,19 +28,22 @@ class Pace(NamedTuple):
         reach: length of the softening displacement, of the whole structure.
         time: time step, in sqrt(mass length^2 / energy) with every mass 1.
         minima: how many minima of the potential energy are passed before the dynamics ends.
+        steps: of softening.
     """
 
     softening: float
     reach: float
     time: float
     minima: int
+    steps: int
 
 
 # The stiffest motion of a molecule, X-H stretching, has about 60 eV/Å^2, and of a cluster about
 # 200 epsilon/sigma^2; a step of time is a twentieth of that motion's period. With every mass
-# equal the hydrogens are no faster than the rest, and the path follows the soft modes.
-MOLECULES = Pace(softening=0.015, reach=0.15, time=0.04, minima=3)
-CLUSTERS = Pace(softening=0.004, reach=0.1, time=0.02, minima=2)
+# equal the hydrogens are no faster than the rest, and the path follows the soft modes. Peptides are
+# softened little: with more, they turn their methyl groups and fall back.
+MOLECULES = Pace(softening=0.015, reach=0.15, time=0.04, minima=3, steps=5)
+CLUSTERS = Pace(softening=0.004, reach=0.1, time=0.02, minima=2, steps=20)
 
 
 class Escape(NamedTuple):
@@ -134,13 +136,13 @@ def soften(
     every = np.ones(len(positions), bool)
     rigid = [rigid_motions(x) for x in positions]
     directions = _unit(directions, rigid)
-    for _ in range(SOFTENING_STEPS):
+    for _ in range(pace.steps):
         _, forces = _evaluate(potential, positions + pace.reach * directions, every)
         forces = np.where(np.isfinite(forces), forces, 0)
         along = np.sum(forces * directions, axis=(1, 2), keepdims=True)
         turned = pace.reach * directions + pace.softening * (forces - along * directions)
         directions = _unit(turned, rigid)
-    return directions, np.full(len(positions), SOFTENING_STEPS)
+    return directions, np.full(len(positions), pace.steps)
 
 
 def _evaluate(potential: Potential, x: np.ndarray, active: np.ndarray):

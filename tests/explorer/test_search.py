@@ -305,7 +305,7 @@ def test_softening_turns_towards_soft_modes(potential, bottom):
     plain /= np.sqrt(np.sum(plain**2, axis=(1, 2), keepdims=True))
     soft, calls = escape.soften(potential, x, directions(4), escape.CLUSTERS)
     np.testing.assert_allclose(np.sum(soft**2, axis=(1, 2)), 1)
-    assert np.all(calls == escape.SOFTENING_STEPS)
+    assert np.all(calls == escape.CLUSTERS.steps)
 
     # the softest motions of all, drift and rotation, lead nowhere
     np.testing.assert_allclose(soft.reshape(4, -1) @ rigid_motions(bottom), 0, atol=1e-12)
@@ -327,7 +327,7 @@ def test_dynamics_keeps_its_energy_and_leaves(potential, bottom):
     climbed = found.highest - BOTTOM
     assert np.all(climbed < 1.05 * kinetic)
     assert np.all(climbed > 0.1 * kinetic)
-    assert np.all(found.gradient_calls > escape.SOFTENING_STEPS + 1)
+    assert np.all(found.gradient_calls > escape.CLUSTERS.steps + 1)
 
 
 def test_walkers_escape_as_they_would_alone(potential, bottom):

@@ -1,4 +1,4 @@
-"""What every potential promises: true derivatives, lanes that do not meet, sizes that do not show."""
+"""What every potential promises: true derivatives, lanes apart, sizes that do not show."""
 
 from dataclasses import replace
 

@@ -43,7 +43,7 @@ class Coordinates:
     cartesian: bool
 
     @cached_property
-    def _identity(self) -> tuple[bytes, bytes, bytes, int, bool]:
+    def _identity(self) -> tuple[object, ...]:
         lists = (self.bonds, self.angles, self.torsions)
         return (*(np.asarray(a, int).tobytes() for a in lists), self.atoms, self.cartesian)
 

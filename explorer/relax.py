@@ -147,7 +147,7 @@ def descend(
             )
             owner[lane] = -1
             if (item := next(waiting, None)) is not None:
-                fill(lane, item)
+                fill(int(lane), item)
 
 
 @partial(jax.jit, static_argnums=0)

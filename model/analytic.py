@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from topokrates.model.layout import pairs_within
-from topokrates.model.potential import REDUCED, CompiledPotential
+from topokrates.model.potential import REDUCED, CompiledPotential, Device
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class LennardJones:
     """
 
     dtype: str = "float64"
-    device: jax.Device | None = None
+    device: Device = None
     name: str = "LJ"
 
     def bind(

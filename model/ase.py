@@ -117,8 +117,10 @@ class ASEPotential(Potential):
         if not np.isfinite(positions).all():
             return np.nan, np.full(positions.shape, np.nan)
         self._atoms.positions = positions
+        calculator = self._atoms.calc
+        assert isinstance(calculator, Calculator)
         try:
             return self._atoms.get_potential_energy(), self._atoms.get_forces()
         except Exception:  # a calculation that does not converge is a lane that failed
-            self._atoms.calc.reset()
+            calculator.reset()
             return np.nan, np.full(positions.shape, np.nan)

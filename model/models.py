@@ -94,7 +94,7 @@ def _remember_programs(folder: Path) -> None:
     """Keeps compiled programs for the next start, unless the user set a place of their own."""
     import jax
 
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.values.get("jax_compilation_cache_dir") is not None:
         return
     # a program is made for one processor: machines that share a home must not share programs
     processor = platform.processor() + platform.machine()

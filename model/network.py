@@ -11,7 +11,7 @@ from jax import Array
 
 from topokrates.model.errors import InputError
 from topokrates.model.physics import Energies
-from topokrates.model.potential import ELECTRONVOLT, CompiledPotential
+from topokrates.model.potential import ELECTRONVOLT, CompiledPotential, Device
 from topokrates.model.so3krates import SO3krates
 from topokrates.model.weights import Weights
 
@@ -78,7 +78,7 @@ class NetworkPotential(CompiledPotential):
             parts = _parts(self._function, self._inputs, padded)
         # per atom without the padding; a model that has no charges, or no ratios, gives a scalar
         atoms = len(self.numbers)
-        return Energies(*(np.asarray(p)[:atoms] if np.ndim(p) else np.asarray(p) for p in parts))
+        return Energies(*(p[:atoms] if np.ndim(p) else p for p in jax.device_get(parts)))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -102,7 +102,7 @@ class NetworkForceField:
     weights: Weights
     long_range_cutoff: float | None = None
     dtype: str = "float32"
-    device: jax.Device | None = None
+    device: Device = None
 
     @property
     def name(self) -> str:
@@ -130,9 +130,9 @@ class NetworkForceField:
         numbers = np.asarray(numbers)
         self._check(numbers)
         size = atoms or len(numbers)
-        architecture = self.weights.architecture
+        architecture: dict[str, Any] = dict(self.weights.architecture)
         # a tuple, since what is compiled is looked up by its hash
-        architecture = architecture | {"degrees": tuple(architecture["degrees"])}
+        architecture["degrees"] = tuple(architecture["degrees"])
         module = SO3krates(**architecture)
         function = NetworkEnergy(
             module, self.long_range_cutoff, FIRST_CAPACITY if size > ALL_PAIRS_UP_TO else None

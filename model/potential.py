@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+Device = Any  # a jax.Device or None; jax gives type checkers no name for it
+
 
 class Units(NamedTuple):
     """Names of a potential's units, as they are shown to people."""
@@ -150,7 +152,7 @@ class CompiledPotential(Potential):
         description: dict[str, Any],
         atoms: int | None = None,
         dtype: str = "float32",
-        device: jax.Device | None = None,
+        device: Device = None,
     ):
         self.name, self.units, self.device = name, units, device
         self.numbers = np.asarray(numbers)

@@ -77,12 +77,13 @@ def relax_band(
         longest = np.sqrt(np.max(np.sum(moves**2, axis=2), axis=1))[:, None, None]
         images[1:-1] += STEP * moves * np.minimum(1, LARGEST_MOVE / np.maximum(longest, 1e-12))
         images = _spread(images)
-    return Band(images, values, np.asarray(_tangents(jnp.asarray(images), values)), calls)
+    return Band(
+        images, values, np.asarray(_tangents(jnp.asarray(images), jnp.asarray(values))), calls
+    )
 
 
 def _tangents(images: Array, energies: Array) -> Array:
     """Improved tangents (Henkelman and Jonsson 2000), towards the higher neighbour; (M, N, 3)."""
-    energies = jnp.asarray(energies)
     forward = jnp.concatenate([images[1:] - images[:-1], (images[-1] - images[-2])[None]])
     backward = jnp.concatenate([(images[1] - images[0])[None], images[1:] - images[:-1]])
     up = jnp.concatenate([energies[1:] - energies[:-1], jnp.zeros(1)])

@@ -144,7 +144,7 @@ def test_a_cluster_in_two_pieces_is_no_minimum():
     potential = LennardJones().bind(molecule.numbers)
     quencher = Quencher(Landscape.create(molecule, potential.provenance()), potential)
     piece = random_cluster(4, np.random.default_rng(0))
-    apart = np.vstack([piece, piece + [30.0, 0, 0]])
+    apart = np.vstack([piece, piece + np.array([30.0, 0, 0])])
     (end,) = quencher.descend([apart], lanes=1)
     assert end.status is Status.CONVERGED
     assert end.energy == pytest.approx(-12, abs=1e-4)

@@ -105,14 +105,15 @@ def test_a_broken_lane_breaks_no_other(molecule, value, lanes):
     potential, batch = molecule
     potential = replace_lanes(potential, lanes)
     sound_energies, sound_forces = potential.energies_and_forces(batch)
-    sound_products = potential.hessian_vector_products(batch, batch)
     broken, others = batch.copy(), [0, 1, 3]
     broken[2, 1, 0] = value
     energies, forces = potential.energies_and_forces(broken)
     np.testing.assert_array_equal(energies[others], sound_energies[others])
     np.testing.assert_array_equal(forces[others], sound_forces[others])
-    products = potential.hessian_vector_products(broken, batch)
-    np.testing.assert_array_equal(products[others], sound_products[others])
+    if lanes == 1 or potential.name == "LJ":  # a network's batch of products compiles slowly
+        sound_products = potential.hessian_vector_products(batch, batch)
+        products = potential.hessian_vector_products(broken, batch)
+        np.testing.assert_array_equal(products[others], sound_products[others])
     if value is np.nan:
         assert np.isnan(energies[2])
 
@@ -196,7 +197,7 @@ def with_capacity(potential, capacity):
 @pytest.fixture(scope="module")
 def short_sighted(make_network):
     """Without what reaches beyond the cutoff, since that never is a neighbour list's business."""
-    return make_network(electrostatics=False, dispersion=False)
+    return make_network(layers=1, electrostatics=False, dispersion=False)
 
 
 @pytest.fixture(scope="module")

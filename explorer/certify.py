@@ -119,12 +119,12 @@ def certify(
         calls += descent.gradient_calls
         x = descent.positions
         if descent.status is not Status.CONVERGED:
-            state = (descent.energy, descent.max_force, np.nan, -1, descent.status)
+            state = (x, descent.energy, descent.max_force, np.nan, -1, descent.status)
             break
         spectrum = modes(potential.hessians(x[None])[0], x)
         products += x.size
         if spectrum.values[0] < 0:
-            state = (descent.energy, descent.max_force, *_lowest(spectrum), Status.SADDLE)
+            state = (x, descent.energy, descent.max_force, *_lowest(spectrum), Status.SADDLE)
             x = x + _push(spectrum)
             continue
         polished = chord_steps(potential, coordinates, x, spectrum)
@@ -140,7 +140,7 @@ def certify(
             and _decrease(polished.gradient, spectrum) < CERTIFIED_DECREASE
         )
         status = Status.CERTIFIED if certified else Status.NOT_CONVERGED
-        state = (polished.energy, force, *_lowest(spectrum), status)
+        state = (x, polished.energy, force, *_lowest(spectrum), status)
         if certified:
             break
         if spectrum.values[0] < 0:
@@ -148,7 +148,8 @@ def certify(
         else:
             wanted *= 0.3  # a plateau: small forces, and still far from where they vanish
     assert state is not None
-    energy, force, lowest, negative, status = state
+    # where that was seen, not where a last push off a saddle led
+    x, energy, force, lowest, negative, status = state
     return Certificate(x, energy, force, lowest, negative, calls, products, status)
 
 

@@ -127,7 +127,7 @@ def _tblite(method: str):
     method = known[method.lower()]
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # a second thread slows a small molecule down
     try:
-        from tblite.ase import TBLite
+        from tblite.ase import TBLite  # pyright: ignore[reportMissingImports]  an extra
     except ImportError:
         raise InputError(
             "tblite is not installed: pip install tblite, or topokrates[xtb]"

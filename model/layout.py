@@ -1,76 +1,118 @@
-"""Which atoms see which: the pairs of a structure as dense (N, K) rows.
+"""Which atoms see which: the pairs of a structure, in one of three layouts behind one face.
 
-Row i lists what atom i receives. Two layouts share one face, so that a network is written once:
+- `Edges`: a list of unordered pairs. What is the same in both directions (distances, filters) is
+  computed once per pair, and nothing is spent on atoms out of reach. What atoms hold is gathered
+  for the pairs, what pairs send is added to the atoms, in the order of the list.
+- `Rows`: the neighbours of each atom, (N, K). Every pair is computed twice, messages are summed
+  along a row, nothing is scattered.
+- all pairs, (N, N): a sender is read by broadcasting, nothing is gathered or scattered.
 
-- all pairs: K = N, no index; a sender is read by broadcasting, nothing is gathered or scattered.
-  Best for small molecules, and for batches of them on a GPU.
-- neighbour lists: the K nearest atoms of each, found anew at each call, so that nothing has to be
-  kept up to date. `capacity` is K, fixed when the function is compiled.
-
-A row that would need more than K entries is never cut silently: `overflow` says how many entries
-the fullest row lacks, and whoever evaluates must repeat with a larger capacity.
+Lists are made on the host (`neighbours.py`) and hold at least what the cutoff needs; the mask
+decides what counts, so that a longer list changes nothing.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+LAYOUTS = ("edges", "rows", "all")
+
+
+class Edges(NamedTuple):
+    """Unordered pairs, each once: atoms (E,) and (E,). An entry of one atom twice is padding."""
+
+    receivers: Any
+    senders: Any
+
+
+class Rows(NamedTuple):
+    """Neighbours of each atom, (N, K). An atom's own number is padding."""
+
+    senders: Any
+
 
 class Pairs(NamedTuple):
-    """Directed pairs of one structure.
+    """Pairs of one structure; S is (E,), (N, K) or (N, N).
 
     Attributes:
-        vectors: r_ij = R_j - R_i, from the receiver i to the sender j, shape (N, K, 3), Å.
-        distances: their lengths, shape (N, K), Å. Where `mask` is False both hold harmless
-            numbers, so that no derivative of them is ever NaN.
-        mask: True where the pair exists, shape (N, K).
-        senders: j of each entry, shape (N, K); None when K = N and j is the column.
-        overflow: entries that the fullest row lacks, a scalar; 0 or less when all fit.
+        vectors: r_ij = R_j - R_i, from the receiver i to the sender j, shape S + (3,), Å.
+        distances: their lengths, shape S, Å. Where `mask` is False both hold harmless numbers,
+            so that no derivative of them is ever NaN.
+        mask: True where the pair exists, shape S.
+        listed: the list behind it; None for all pairs.
+        atoms: N.
     """
 
     vectors: Array
     distances: Array
     mask: Array
-    senders: Array | None
-    overflow: Array
+    listed: Edges | Rows | None
+    atoms: int
 
-    def sent(self, values: Array) -> Array:
-        """What the senders hold: (N, ...) to (N, K, ...) or, with all pairs, (1, N, ...)."""
-        return values[None] if self.senders is None else values[self.senders]
+    @property
+    def mutual(self) -> bool:
+        """Whether an entry stands for both directions, i from j and j from i."""
+        return isinstance(self.listed, Edges)
+
+    def ends(self, values: Array) -> tuple[Array, Array]:
+        """What receivers and senders hold: (N, ...) to two of S + (...), or of a shape that
+        broadcasts to it."""
+        if isinstance(self.listed, Edges):
+            return _take(values, self.listed.receivers), _take(values, self.listed.senders)
+        if isinstance(self.listed, Rows):
+            return values[:, None], _take(values, self.listed.senders)
+        return values[:, None], values[None]
+
+    def collect(self, to_receivers: Array, to_senders: Array | None) -> Array:
+        """Sums messages S + (...) on the atoms, (N, ...).
+
+        Args:
+            to_receivers: message to the receiver of each entry.
+            to_senders: message to its sender, where entries are `mutual`; else not used.
+        """
+        if not isinstance(self.listed, Edges):
+            return jnp.sum(to_receivers, axis=1)
+        assert to_senders is not None
+        sums = jnp.zeros((self.atoms, *to_receivers.shape[1:]), to_receivers.dtype)
+        sums = sums.at[self.listed.receivers].add(to_receivers, mode="promise_in_bounds")
+        return sums.at[self.listed.senders].add(to_senders, mode="promise_in_bounds")
+
+    def total(self, values: Array) -> Array:
+        """Sum of a symmetric quantity over all pairs, each counted once; values of shape S."""
+        sums = jnp.sum(jnp.where(self.mask, values, 0))
+        return sums if self.mutual else sums / 2
+
+
+def _take(values: Array, index: Array) -> Array:
+    return values.at[index].get(mode="promise_in_bounds")
 
 
 def pairs_within(
-    positions: Array, real: Array, cutoff: float | None, capacity: int | None = None
+    positions: Array, real: Array, cutoff: float | None, listed: Edges | Rows | None = None
 ) -> Pairs:
-    """All directed pairs of real atoms closer than the cutoff.
+    """The pairs of real atoms closer than the cutoff.
 
     Args:
         positions: (N, 3), Å.
         real: False for padding atoms, (N,).
         cutoff: Å, or None for every pair.
-        capacity: K of the neighbour list; None for the layout of all pairs.
-
-    Returns:
-        Pairs with K = N or K = capacity.
+        listed: which pairs to look at; they must be all within the cutoff, and may be more. None
+            looks at every pair.
     """
-    n = positions.shape[0]
-    vectors = positions[None, :, :] - positions[:, None, :]
-    mask = real[:, None] & real[None, :] & ~jnp.eye(n, dtype=bool)
+    atoms = len(positions)
+    index = jnp.arange(atoms)
+    blank = Pairs(positions, positions, real, listed, atoms)
+    start, end = blank.ends(positions)
+    i, j = blank.ends(index)
+    real_i, real_j = blank.ends(real)
+    vectors = end - start
+    mask = real_i & real_j & (i != j)
     # squared distances decide who is near: no square root, no derivative, at a vanishing length
-    squared = jnp.sum(jax.lax.stop_gradient(vectors) ** 2, axis=-1)
     if cutoff is not None:
-        mask &= squared < cutoff**2
-    overflow = jnp.asarray(0)
-    senders = None
-    if capacity is not None and capacity < n:
-        overflow = jnp.max(jnp.sum(mask, axis=1)) - capacity
-        _, senders = jax.lax.top_k(-jnp.where(mask, squared, jnp.inf), capacity)
-        rows = jnp.arange(n)[:, None]
-        mask = mask[rows, senders]
-        vectors = positions[senders] - positions[:, None, :]
+        mask &= jnp.sum(jax.lax.stop_gradient(vectors) ** 2, axis=-1) < cutoff**2
     placeholder = jnp.asarray([0.0, 0.0, cutoff or 10.0], positions.dtype)
     vectors = jnp.where(mask[..., None], vectors, placeholder)
     distances = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
-    return Pairs(vectors, distances, mask, senders, overflow)
+    return Pairs(vectors, distances, mask, listed, atoms)

@@ -1,8 +1,8 @@
 """A trained SO3krates as a force field that can be bound to a molecule."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -10,14 +10,19 @@ import numpy as np
 from jax import Array
 
 from topokrates.model.errors import InputError
+from topokrates.model.neighbours import ALL_CANDIDATES, Lists, PairLists, every_pair
 from topokrates.model.physics import Energies
 from topokrates.model.potential import ELECTRONVOLT, CompiledPotential, Device
-from topokrates.model.so3krates import SO3krates
+from topokrates.model.so3krates import SO3krates, initial_features
+from topokrates.model.tables import compact
 from topokrates.model.weights import Weights
 
-# Up to here every atom sees most others anyway, and a neighbour list costs more than it saves.
-ALL_PAIRS_UP_TO = 64
-FIRST_CAPACITY = 32
+# The layout for a device, by number of atoms; measured by benchmarks/evaluator.py --layouts. What
+# a GPU likes is not measured yet: without an index nothing is added in an order that varies.
+LAYOUT_OF = {
+    "cpu": lambda atoms: "edges",
+    "gpu": lambda atoms: "all" if atoms <= 64 else "rows",
+}
 
 
 @dataclass(frozen=True)
@@ -27,14 +32,12 @@ class NetworkEnergy:
     Attributes:
         module: the network's configuration.
         long_range_cutoff: Å, or None for every pair.
-        capacity: length of the neighbour list, or None for all pairs.
     """
 
     module: SO3krates
     long_range_cutoff: float | None
-    capacity: int | None
 
-    def parts(self, inputs: dict[str, Any], positions: Array) -> Energies:
+    def parts(self, inputs: dict[str, Any], positions: Array, lists: Lists) -> Energies:
         """The energy and what it is made of."""
         energies = self.module.apply(
             {"params": inputs["params"]},
@@ -44,19 +47,14 @@ class NetworkEnergy:
             inputs["charge"],
             inputs["unpaired"],
             self.long_range_cutoff,
-            self.capacity,
+            lists.get("near"),
+            lists.get("far", inputs["far"]),
         )
         assert isinstance(energies, Energies)
         return energies
 
-    def __call__(self, inputs: dict[str, Any], positions: Array) -> tuple[Array, Array]:
-        energies = self.parts(inputs, positions)
-        return energies.total, energies.overflow
-
-    def enlarged(self, overflow: int) -> "NetworkEnergy":
-        """Room for `overflow` more neighbours, and a few to spare before the next compilation."""
-        needed = (self.capacity or 0) + overflow
-        return replace(self, capacity=-(-(needed + 2) // 8) * 8)
+    def __call__(self, inputs: dict[str, Any], positions: Array, lists: Lists) -> Array:
+        return self.parts(inputs, positions, lists).total
 
 
 class NetworkPotential(CompiledPotential):
@@ -71,19 +69,19 @@ class NetworkPotential(CompiledPotential):
         Returns:
             `Energies` of numpy arrays: parts in eV, charges (N,) in e, ratios (N,).
         """
-        padded = self._padded(positions[None])[0]
-        parts = _parts(self._function, self._inputs, padded)
-        while (lacking := int(parts.overflow)) > 0:
-            self._function = self._function.enlarged(lacking)
-            parts = _parts(self._function, self._inputs, padded)
+        padded = self._padded(positions[None])
+        lists = jax.tree.map(lambda leaf: leaf[0], self._listed(np.zeros(1, int), padded))
+        parts = _parts(self._function, self._inputs, padded[0], lists)
         # per atom without the padding; a model that has no charges, or no ratios, gives a scalar
         atoms = len(self.numbers)
         return Energies(*(p[:atoms] if np.ndim(p) else p for p in jax.device_get(parts)))
 
 
 @partial(jax.jit, static_argnums=0)
-def _parts(function: NetworkEnergy, inputs: dict[str, Any], positions: Array) -> Energies:
-    return function.parts(inputs, positions)
+def _parts(
+    function: NetworkEnergy, inputs: dict[str, Any], positions: Array, lists: Lists
+) -> Energies:
+    return function.parts(inputs, positions, lists)
 
 
 @dataclass(frozen=True)
@@ -97,12 +95,16 @@ class NetworkForceField:
             by up to 0.4 eV/Å in SO3LR's forces.
         dtype: "float32" or "float64".
         device: jax device; None for the default one.
+        layout: of the pairs, "edges", "rows" or "all"; None for the one that suits the device.
+        exact: evaluate the radial networks themselves, not their tables.
     """
 
     weights: Weights
     long_range_cutoff: float | None = None
     dtype: str = "float32"
     device: Device = None
+    layout: str | None = None
+    exact: bool = False
 
     @property
     def name(self) -> str:
@@ -133,16 +135,25 @@ class NetworkForceField:
         architecture: dict[str, Any] = dict(self.weights.architecture)
         # a tuple, since what is compiled is looked up by its hash
         architecture["degrees"] = tuple(architecture["degrees"])
-        module = SO3krates(**architecture)
-        function = NetworkEnergy(
-            module, self.long_range_cutoff, FIRST_CAPACITY if size > ALL_PAIRS_UP_TO else None
-        )
+        module = SO3krates(**architecture, compact=not self.exact)
+        function = NetworkEnergy(module, self.long_range_cutoff)
+        platform = (self.device or jax.devices()[0]).platform
+        layout = self.layout or LAYOUT_OF.get(platform, LAYOUT_OF["gpu"])(size)
+        far_listed = layout != "all" and (module.electrostatics or module.dispersion)
+        lists = None
+        if layout != "all":
+            limits = {"near": module.cutoff}
+            # within an infinite cutoff is everything; so it is, nearly, in a small molecule
+            if far_listed and self.long_range_cutoff is not None and size > ALL_CANDIDATES:
+                limits["far"] = self.long_range_cutoff
+            lists = PairLists(limits, len(numbers), size, layout)
         inputs = {
-            "params": self.weights.params,
+            "params": self._params(numbers, charge, unpaired),
             "numbers": np.pad(numbers, (0, size - len(numbers))).astype(np.int32),
             "real": np.arange(size) < len(numbers),
             "charge": np.float64(charge),
             "unpaired": np.float64(unpaired),
+            "far": every_pair(size) if far_listed else None,
         }
         description = {
             "name": self.name,
@@ -160,7 +171,32 @@ class NetworkForceField:
             size,
             self.dtype,
             self.device,
+            lists,
         )
+
+    def _params(self, numbers: np.ndarray, charge: int, unpaired: int) -> dict[str, Any]:
+        if self.exact:
+            return self.weights.params
+        if not (charge or unpaired):
+            return self._neutral
+        # one row per element of the model, whatever the molecule: compiled code is shared
+        elements = np.asarray(self.weights.elements)
+        found = initial_features(*self._network, numbers, charge, unpaired)
+        embedded = np.zeros((len(elements), found.shape[1]))
+        for row, element in enumerate(elements):
+            if (where := np.flatnonzero(numbers == element)).size:
+                embedded[row] = found[where[0]]
+        return compact(self.weights.params, self.weights.architecture, elements, embedded)
+
+    @cached_property
+    def _neutral(self) -> dict[str, Any]:
+        elements = np.asarray(self.weights.elements)
+        embedded = initial_features(*self._network, elements, 0, 0)
+        return compact(self.weights.params, self.weights.architecture, elements, embedded)
+
+    @property
+    def _network(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self.weights.architecture, self.weights.params
 
     def _check(self, numbers: np.ndarray) -> None:
         unknown = sorted(set(numbers.tolist()) - set(self.weights.elements))

@@ -35,7 +35,6 @@ class Energies(NamedTuple):
         network, repulsion, electrostatics, dispersion: scalars.
         charges: (N,), or a scalar 0 where the model has none.
         hirshfeld_ratios: (N,), or a scalar 1 where the model has none.
-        overflow: neighbours that did not fit the neighbour list; the rest is wrong above 0.
     """
 
     network: Array
@@ -44,13 +43,12 @@ class Energies(NamedTuple):
     dispersion: Array
     charges: Array
     hirshfeld_ratios: Array
-    overflow: Array
 
     @classmethod
-    def of_network(cls, energy: Array, overflow: Array) -> "Energies":
+    def of_network(cls, energy: Array) -> "Energies":
         """The energies of a network alone; what physics adds is put in with `_replace`."""
         zero = jnp.zeros_like(energy)
-        return cls(energy, zero, zero, zero, zero, zero + 1, overflow)
+        return cls(energy, zero, zero, zero, zero, zero + 1)
 
     @property
     def total(self) -> Array:
@@ -78,11 +76,12 @@ class Repulsion(nn.Module):
         z = numbers.astype(cut.dtype)
         # an element of 0 (padding) has no logarithm, hence no derivative of its power
         size = jnp.where(z > 0, jnp.maximum(z, 1) ** power, 0)
-        scaled = pairs.distances * (size[:, None] + pairs.sent(size)) * inverse_length
+        (size_i, size_j), (z_i, z_j) = pairs.ends(size), pairs.ends(z)
+        scaled = pairs.distances * (size_i + size_j) * inverse_length
         screening = jnp.sum(weight * jnp.exp(-decay * scaled[..., None]), axis=-1)
-        bare = COULOMB * z[:, None] * pairs.sent(z) / pairs.distances
+        bare = COULOMB * z_i * z_j / pairs.distances
         switch = switch_off(pairs.distances, 0.0, ZBL_END)
-        return jnp.sum(jnp.where(pairs.mask, switch * cut * bare * screening, 0)) / 2
+        return pairs.total(switch * cut * bare * screening)
 
 
 class Charges(nn.Module):
@@ -136,8 +135,8 @@ def coulomb(charges: Array, pairs: Pairs, width: float, cutoff: float | None) ->
         slope = (slope - at_end) / cutoff
         switch = switch_off(r, 0.45 * cutoff, cutoff)
         potential = potential - at_end - (1 - switch) * slope * (r - cutoff)
-    products = charges[:, None] * pairs.sent(charges)
-    return COULOMB / 2 * jnp.sum(jnp.where(pairs.mask, products * potential, 0))
+    q_i, q_j = pairs.ends(charges)
+    return COULOMB * pairs.total(q_i * q_j * potential)
 
 
 def dispersion(
@@ -166,8 +165,7 @@ def dispersion(
     dtype = ratios.dtype
     polarisability = jnp.asarray(elements.POLARISABILITIES, dtype)[numbers] * ratios
     c6 = jnp.asarray(elements.C6_COEFFICIENTS, dtype)[numbers] * ratios**2
-    alpha_i, alpha_j = polarisability[:, None], pairs.sent(polarisability)
-    c6_i, c6_j = c6[:, None], pairs.sent(c6)
+    (alpha_i, alpha_j), (c6_i, c6_j) = pairs.ends(polarisability), pairs.ends(c6)
     alpha = (alpha_i + alpha_j) / 2
     c6_pair = 2 * c6_i * c6_j * alpha_i * alpha_j / (alpha_i**2 * c6_j + alpha_j**2 * c6_i)
 
@@ -180,4 +178,4 @@ def dispersion(
     energy = -(c6_pair / (r**6 + damp**6) + c8 / (r**8 + damp**8) + c10 / (r**10 + damp**10))
     if cutoff is not None:
         energy = energy * switch_off(pairs.distances, cutoff - damping, cutoff)
-    return HARTREE / 2 * jnp.sum(jnp.where(pairs.mask, energy, 0))
+    return HARTREE * pairs.total(energy)

@@ -116,13 +116,19 @@ class Potential(ABC):
 class EnergyFunction(Protocol):
     """A pure, hashable function of jax arrays: what is compiled once for all of its inputs."""
 
-    def __call__(self, inputs: Any, positions: Array) -> tuple[Array, Array]:
-        """(N, 3) to the energy and the number of neighbours that did not fit, both scalars."""
+    def __call__(self, inputs: Any, positions: Array, lists: Any) -> Array:
+        """(N, 3), and lists of pairs where it asked for them, to the energy, a scalar."""
         ...
 
-    def enlarged(self, overflow: int) -> Self:
-        """The same function with room for that many more neighbours."""
+
+class ListMaker(Protocol):
+    """Makes the lists of pairs that an energy needs, on the host."""
+
+    def __call__(self, lanes: np.ndarray, positions: np.ndarray) -> Any:
+        """Lists of structures (B, N, 3), known by their lanes (B,): arrays with B in front."""
         ...
+
+    def fresh(self) -> "ListMaker": ...
 
 
 class CompiledPotential(Potential):
@@ -138,6 +144,7 @@ class CompiledPotential(Potential):
         atoms: atoms of the arrays inside, N or more; the rest is padding.
         dtype: "float32" or "float64".
         device: jax device; None for the default one.
+        lists: makes lists of pairs for `function`; None if it needs none.
     """
 
     compiled = True
@@ -153,12 +160,14 @@ class CompiledPotential(Potential):
         atoms: int | None = None,
         dtype: str = "float32",
         device: Device = None,
+        lists: ListMaker | None = None,
     ):
         self.name, self.units, self.device = name, units, device
         self.numbers = np.asarray(numbers)
         self.dtype = np.dtype(dtype)
         self._function, self._description = function, description
         self._atoms = atoms or len(self.numbers)
+        self._lists = lists
 
         def cast(leaf):
             leaf = np.asarray(leaf)
@@ -180,6 +189,8 @@ class CompiledPotential(Potential):
             self._atoms,
             dtype,
             self.device,
+            # a copy: two precisions are used in turns, on different structures
+            self._lists.fresh() if self._lists else None,
         )
 
     def provenance(self) -> dict[str, Any]:
@@ -189,15 +200,17 @@ class CompiledPotential(Potential):
         positions = self._padded(positions)
         energies = np.full(len(positions), np.nan, self.dtype)
         forces = np.full(positions.shape, np.nan, self.dtype)
-        lanes = np.arange(len(positions)) if active is None else np.flatnonzero(active)
+        # what is not finite stays so; and it could not be sorted into neighbours
+        sound = np.isfinite(positions).all(axis=(1, 2))
+        lanes = np.flatnonzero(sound if active is None else sound & active)
         for chunk, (energy, gradient) in self._map(_energies_and_gradients, lanes, positions):
             energies[chunk], forces[chunk] = energy, -gradient
         return energies, forces[:, : len(self.numbers)]
 
     def hessian_vector_products(self, positions, vectors):
         positions, vectors = self._padded(positions), self._padded(vectors)
-        products = np.empty(positions.shape, self.dtype)
-        lanes = np.arange(len(positions))
+        products = np.full(positions.shape, np.nan, self.dtype)
+        lanes = np.flatnonzero(np.isfinite(positions).all(axis=(1, 2)))
         for chunk, (product,) in self._map(_products, lanes, positions, vectors):
             products[chunk] = product
         return products[:, : len(self.numbers)]
@@ -206,11 +219,12 @@ class CompiledPotential(Potential):
         size = 3 * len(self.numbers)
         if len(positions) == 0:
             return np.empty((0, size, size), self.dtype)
-        padded, lanes = self._padded(positions), np.arange(len(positions))
-        rows = self._map(_hessians, lanes, padded, lanes_per_call=1)
-        hessians = np.concatenate([rows_of_one for _, (rows_of_one,) in rows])
-        # rows of padding atoms are zero, and computed all the same: the code for them is shared
-        hessians = hessians[:, :size, : len(self.numbers)].reshape(len(positions), size, size)
+        padded = self._padded(positions)
+        lanes = np.flatnonzero(np.isfinite(padded).all(axis=(1, 2)))
+        hessians = np.full((len(padded), size, size), np.nan, self.dtype)
+        for chunk, (rows,) in self._map(_hessians, lanes, padded, lanes_per_call=1):
+            # rows of padding atoms are zero, and computed all the same: their code is shared
+            hessians[chunk] = rows[:, :size, : len(self.numbers)].reshape(-1, size, size)
         return (hessians + hessians.transpose(0, 2, 1)) / 2
 
     def _padded(self, array: np.ndarray) -> np.ndarray:
@@ -229,53 +243,48 @@ class CompiledPotential(Potential):
         return int(2 ** np.clip(np.floor(np.log2(0.4 * memory / per_lane)), 0, 12))
 
     def _map(self, kernel: Callable, lanes: np.ndarray, *arrays, lanes_per_call: int | None = None):
-        """Yields (lanes, results) chunk by chunk; enlarges the neighbour list and repeats."""
+        """Yields (lanes, results) chunk by chunk. The first array holds the positions."""
         size = lanes_per_call or self._lanes_per_call
         if size > 1:  # a few sizes only, each of which is compiled once
             size = min(size, 2 ** int(np.ceil(np.log2(max(len(lanes), 1)))))
-        chunks = [lanes[start : start + size] for start in range(0, len(lanes), size)]
-
-        for chunk in chunks:
+        for start in range(0, len(lanes), size):
+            chunk = lanes[start : start + size]
             filled = np.resize(chunk, size)  # a short chunk repeats its own lanes
             inputs = [array[filled] for array in arrays]
-            while True:
-                *results, overflow = kernel(self._function, self._inputs, *inputs)
-                if (lacking := int(np.max(overflow))) <= 0:
-                    break
-                self._function = self._function.enlarged(lacking)
+            lists = self._listed(filled, inputs[0])
+            results = kernel(self._function, self._inputs, lists, *inputs)
             yield chunk, [np.asarray(result)[: len(chunk)] for result in results]
 
-
-@partial(jax.jit, static_argnums=0)
-def _energies_and_gradients(function, inputs, positions):
-    value_and_gradient = jax.value_and_grad(partial(function, inputs), has_aux=True)
-    (energies, overflow), gradients = jax.vmap(value_and_gradient)(positions)
-    return energies, gradients, overflow
+    def _listed(self, lanes: np.ndarray, positions: np.ndarray) -> Any:
+        return self._lists(lanes, positions) if self._lists else {}
 
 
 @partial(jax.jit, static_argnums=0)
-def _products(function, inputs, positions, vectors):
-    gradient = jax.grad(partial(function, inputs), has_aux=True)
+def _energies_and_gradients(function, inputs, lists, positions):
+    def energy(x, lists):
+        return function(inputs, x, lists)
 
-    def product(x, v):
-        _, tangent, overflow = jax.jvp(gradient, (x,), (v,), has_aux=True)
-        return tangent, overflow
-
-    return jax.vmap(product)(positions, vectors)
+    return jax.vmap(jax.value_and_grad(energy))(positions, lists)
 
 
 @partial(jax.jit, static_argnums=0)
-def _hessians(function, inputs, positions):
-    gradient = jax.grad(partial(function, inputs), has_aux=True)
+def _products(function, inputs, lists, positions, vectors):
+    def product(x, v, lists):
+        gradient = jax.grad(lambda y: function(inputs, y, lists))
+        return jax.jvp(gradient, (x,), (v,))[1]
 
-    def hessian(x):
-        _, push, overflow = jax.linearize(gradient, x, has_aux=True)
+    return (jax.vmap(product)(positions, vectors, lists),)
+
+
+@partial(jax.jit, static_argnums=0)
+def _hessians(function, inputs, lists, positions):
+    def hessian(x, lists):
+        _, push = jax.linearize(jax.grad(lambda y: function(inputs, y, lists)), x)
         basis = jnp.eye(x.size, dtype=x.dtype).reshape(-1, *x.shape)
         # a few columns at a time: all of them at once would leave the cache
-        return jax.lax.map(push, basis, batch_size=HESSIAN_COLUMNS), overflow
+        return jax.lax.map(push, basis, batch_size=HESSIAN_COLUMNS)
 
-    hessians, overflow = jax.vmap(hessian)(positions)
-    return hessians, overflow
+    return (jax.vmap(hessian)(positions, lists),)
 
 
 HESSIAN_COLUMNS = 6

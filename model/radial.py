@@ -1,13 +1,14 @@
 """Radial bases and cutoff functions."""
 
 from math import lgamma, pi
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 
-def bernstein(distances: Array, count: int, gamma: float) -> Array:
+def bernstein(distances: Array, count: int, gamma: float, xp: Any = jnp) -> Array:
     """Exponential Bernstein polynomials (Unke et al., Nat. Commun. 12, 7273 (2021)).
 
     B_k(x) = binomial(n - 1, k) x^k (1 - x)^(n - 1 - k) with x = exp(-gamma r): they grow dense
@@ -17,6 +18,7 @@ def bernstein(distances: Array, count: int, gamma: float) -> Array:
         distances: Å, any shape (...).
         count: number of functions n.
         gamma: decay, 1/Å.
+        xp: numpy or jax.numpy.
 
     Returns:
         Array of shape (..., n).
@@ -24,17 +26,17 @@ def bernstein(distances: Array, count: int, gamma: float) -> Array:
     k = np.arange(count)
     log_binomial = np.array([lgamma(count) - lgamma(i + 1) - lgamma(count - i) for i in k])
     # x stays inside (0, 1): two atoms on one spot, or far apart, must not give log(0)
-    x = jnp.clip(jnp.exp(-gamma * distances), 1e-6, 1 - 1e-6)[..., None]
+    x = xp.clip(xp.exp(-gamma * distances), 1e-6, 1 - 1e-6)[..., None]
     dtype = distances.dtype
     logarithm = (
-        jnp.asarray(log_binomial, dtype)
-        + jnp.asarray(k, dtype) * jnp.log(x)
-        + jnp.asarray(count - 1 - k, dtype) * jnp.log1p(-x)
+        xp.asarray(log_binomial, dtype)
+        + xp.asarray(k, dtype) * xp.log(x)
+        + xp.asarray(count - 1 - k, dtype) * xp.log1p(-x)
     )
-    return jnp.exp(logarithm)
+    return xp.exp(logarithm)
 
 
-def physnet(distances: Array, count: int, cutoff: float) -> Array:
+def physnet(distances: Array, count: int, cutoff: float, xp: Any = jnp) -> Array:
     """Gaussians in exp(-r), the journal's radial functions (Unke and Meuwly, JCTC 15, 3678 (2019)).
 
     exp(-beta (exp(-r) - mu_k)^2), mu_k evenly spaced from exp(-cutoff) to 1.
@@ -43,14 +45,15 @@ def physnet(distances: Array, count: int, cutoff: float) -> Array:
         distances: Å, any shape (...).
         count: number of functions.
         cutoff: Å.
+        xp: numpy or jax.numpy.
 
     Returns:
         Array of shape (..., count).
     """
     start = np.exp(-cutoff)
-    centres = jnp.asarray(np.linspace(start, 1.0, count), distances.dtype)
+    centres = xp.asarray(np.linspace(start, 1.0, count), distances.dtype)
     width = float((2 / count * (1 - start)) ** -2)
-    return jnp.exp(-width * (jnp.exp(-distances)[..., None] - centres) ** 2)
+    return xp.exp(-width * (xp.exp(-distances)[..., None] - centres) ** 2)
 
 
 def cosine_cutoff(distances: Array, cutoff: float) -> Array:

@@ -11,108 +11,52 @@ configuration only: layer norms, residual networks, embeddings of charge and spi
 of `physics.py` on top.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import sqrt
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array
 
-from topokrates.model import physics, radial
-from topokrates.model.layout import Pairs, pairs_within
-from topokrates.model.spherical import contract, degree_matrix, spherical_harmonics
+from topokrates.model import physics, radial, splines
+from topokrates.model.attention import (
+    PRECISION,
+    Attention,
+    CompactAttention,
+    FirstAttention,
+    Geometry,
+    dense,
+    per_order,
+)
+from topokrates.model.layout import Edges, Pairs, Rows, pairs_within
+from topokrates.model.spherical import contract, spherical_harmonics
 
-# GPUs would multiply matrices in TF32, whose force noise of 1e-3 eV/Å no minimiser can get below.
-PRECISION = jax.lax.Precision.HIGHEST
 MAX_ATOMIC_NUMBER = 118
-
-
-def _dense(features: int, name: str, use_bias: bool = True) -> nn.Dense:
-    return nn.Dense(features, use_bias=use_bias, precision=PRECISION, name=name)
-
-
-def _heads(x: Array, kernel: Array) -> Array:
-    """Applies one small matrix per head: (N, F) with (H, D, D) to (N, H, D)."""
-    heads, width, _ = kernel.shape
-    x = x.reshape(x.shape[0], heads, width)
-    return jnp.einsum("nhd,hde->nhe", x, kernel, precision=PRECISION)
-
-
-class Filter(nn.Module):
-    """Filters w_ij = MLP_radial(rbf(r_ij)) + MLP_spherical(c(chi_j - chi_i)); Eq. 20."""
-
-    features: int
-
-    @nn.compact
-    def __call__(self, basis: Array, invariants: Array) -> Array:
-        by_distance = nn.silu(_dense(self.features, "radial_0")(basis))
-        by_direction = nn.silu(_dense(self.features // 4, "spherical_0")(invariants))
-        by_distance = _dense(self.features, "radial_1")(by_distance)
-        return by_distance + _dense(self.features, "spherical_1")(by_direction)
-
-
-class Attention(nn.Module):
-    """Euclidean attention: what neighbours add to x and to chi; Eqs. 15, 16 and 21.
-
-    No softmax: a pair's weight does not depend on what other neighbours there are, so that the
-    energy stays smooth when one enters or leaves the cutoff.
-    """
-
-    heads: int
-    degrees: Sequence[int]
-    message_norm: float | None
-
-    @nn.compact
-    def __call__(self, x, chi, pairs: Pairs, basis, harmonics, cut) -> tuple[Array, Array]:
-        n, features = x.shape
-        invariants = contract(pairs.sent(chi) - chi[:, None], self.degrees)
-
-        def alpha(heads: int, kind: str) -> Array:  # (N, K, heads)
-            width = features // heads
-            shape = (heads, width, width)
-            init = nn.initializers.lecun_normal(in_axis=-2, out_axis=-1, batch_axis=(0,))
-            q = _heads(x, self.param(f"{kind}_query", init, shape))
-            k = _heads(x, self.param(f"{kind}_key", init, shape))
-            w = Filter(features, name=f"{kind}_filter")(basis, invariants)
-            w = w.reshape(*w.shape[:-1], heads, width)
-            norm = self.message_norm or sqrt(width)
-            return jnp.sum(q[:, None] * w * pairs.sent(k), axis=-1) * (cut / norm)[..., None]
-
-        width = features // self.heads
-        init = nn.initializers.lecun_normal(in_axis=-2, out_axis=-1, batch_axis=(0,))
-        kernel = self.param("feature_value", init, (self.heads, width, width))
-        values = pairs.sent(_heads(x, kernel))
-        dx = jnp.sum(alpha(self.heads, "feature")[..., None] * values, axis=1)
-        per_order = alpha(len(self.degrees), "euclidean") @ jnp.asarray(
-            degree_matrix(self.degrees), x.dtype
-        )
-        dchi = jnp.sum(per_order * harmonics, axis=1)
-        return dx.reshape(n, features), dchi
 
 
 class Layer(nn.Module):
     """Attention, then the interaction of the two streams on each atom; Eqs. 23 to 27."""
 
-    heads: int
+    attention: nn.Module
     degrees: Sequence[int]
-    message_norm: float | None
     layer_norm: bool
     residual_mlp: bool
 
     @nn.compact
-    def __call__(self, x, chi, pairs: Pairs, basis, harmonics, cut) -> tuple[Array, Array]:
+    def __call__(self, x: Array, chi: Array | None, geometry: Geometry) -> tuple[Array, Array]:
         features = x.shape[-1]
-        attention = Attention(self.heads, self.degrees, self.message_norm, name="attention")
-        dx, dchi = attention(x, chi, pairs, basis, harmonics, cut)
-        x, chi = x + dx, chi + dchi
+        dx, dchi = self.attention(x, chi, geometry)
+        x, chi = x + dx, dchi if chi is None else chi + dchi
         if self.layer_norm:
             x = nn.LayerNorm(epsilon=1e-6, name="norm_0")(x)
         if self.residual_mlp:
             x = x + Residual(features, name="mlp")(x)
         mixed = jnp.concatenate([x, contract(chi, self.degrees)], axis=-1)
-        mixed = _dense(features + len(self.degrees), "interaction")(mixed)
-        gate = mixed[:, features:] @ jnp.asarray(degree_matrix(self.degrees), x.dtype)
+        mixed = dense(features + len(self.degrees), "interaction")(mixed)
+        gate = per_order(mixed[:, features:], self.degrees)
         x, chi = x + mixed[:, :features], chi + gate * chi
         if self.layer_norm:
             x = nn.LayerNorm(epsilon=1e-6, name="norm_1")(x)
@@ -126,8 +70,8 @@ class Residual(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        x = _dense(self.features, "linear_0")(nn.silu(x))
-        return _dense(self.features, "linear_1")(nn.silu(x))
+        x = dense(self.features, "linear_0")(nn.silu(x))
+        return dense(self.features, "linear_1")(nn.silu(x))
 
 
 class Elements(nn.Module):
@@ -160,14 +104,15 @@ class ChargeEmbedding(nn.Module):
         share = jnp.where(real, nn.softplus(logits), 0)
         share = psi.astype(share.dtype) * share / (jnp.sum(share) + 1e-6)
         embedded = share[:, None] * value
-        x = _dense(self.features, "linear_0", use_bias=False)(nn.silu(embedded))
-        return embedded + _dense(self.features, "linear_1", use_bias=False)(nn.silu(x))
+        x = dense(self.features, "linear_0", use_bias=False)(nn.silu(embedded))
+        return embedded + dense(self.features, "linear_1", use_bias=False)(nn.silu(x))
 
 
 class SO3krates(nn.Module):
     """The network; `__call__` gives the energy of one structure and what it is made of.
 
-    Defaults are the journal's. Every attribute is stored in the header of a weights file.
+    Defaults are the journal's. Every attribute but the last is stored in the header of a weights
+    file.
 
     Attributes:
         features: F, width of the invariant features.
@@ -188,6 +133,8 @@ class SO3krates(nn.Module):
         electrostatic_scale: width of the smeared charges, Å.
         dispersion_scale: scale of the damping radius.
         dispersion_damping: Å before a long-range cutoff over which dispersion is switched off.
+        compact: takes the parameters that `tables.compact` makes; a way to evaluate, not a
+            property of the network.
     """
 
     features: int = 132
@@ -212,6 +159,7 @@ class SO3krates(nn.Module):
     electrostatic_scale: float = 4.0
     dispersion_scale: float = 1.2
     dispersion_damping: float = 2.0
+    compact: bool = False
 
     @nn.compact
     def __call__(
@@ -222,7 +170,8 @@ class SO3krates(nn.Module):
         charge: Array,
         unpaired: Array,
         long_range_cutoff: float | None = None,
-        capacity: int | None = None,
+        near: Edges | Rows | None = None,
+        far: Edges | Rows | None = None,
     ) -> physics.Energies:
         """Energy of one structure.
 
@@ -233,21 +182,13 @@ class SO3krates(nn.Module):
             charge: total charge, e, a scalar.
             unpaired: number of unpaired electrons, a scalar.
             long_range_cutoff: Å for electrostatics and dispersion; None takes every pair.
-            capacity: length of the neighbour list; None for the layout of all pairs.
+            near: the pairs within the network's cutoff, or more; None for all pairs.
+            far: those within the long-range cutoff, or more; None for all pairs.
 
         Returns:
             `Energies`, each in eV, with the charges (e) and Hirshfeld ratios behind them.
         """
-        dtype = positions.dtype
-        pairs = pairs_within(positions, real, self.cutoff, capacity)
-        cut = radial.CUTOFFS[self.cutoff_function](pairs.distances, self.cutoff)
-        cut = jnp.where(pairs.mask, cut, 0)
-        if self.radial_basis == "bernstein":
-            basis = radial.bernstein(pairs.distances, self.radial_functions, self.radial_gamma)
-        else:
-            basis = radial.physnet(pairs.distances, self.radial_functions, self.cutoff)
-        harmonics = spherical_harmonics(pairs.vectors / pairs.distances[..., None], self.degrees)
-
+        pairs = pairs_within(positions, real, self.cutoff, near)
         x = Elements(self.features, name="embedding")(numbers)
         parts = 1
         if self.embed_charge:
@@ -257,31 +198,27 @@ class SO3krates(nn.Module):
             embed = ChargeEmbedding(self.features, name="spin_embedding")
             x, parts = x + embed(numbers, real, unpaired), parts + 1
         x = x / sqrt(parts)
-        chi = jnp.zeros((len(numbers), sum(2 * degree + 1 for degree in self.degrees)), dtype)
+        chi, geometry = None, self._geometry(pairs, numbers)
         for i in range(self.layers):
-            x, chi = Layer(
-                self.heads,
-                self.degrees,
-                self.message_norm,
-                self.layer_norm,
-                self.residual_mlp,
-                name=f"layer_{i}",
-            )(x, chi, pairs, basis, harmonics, cut)
+            attention = self._attention(first=i == 0)
+            name = f"layer_{i}"
+            layer = Layer(attention, self.degrees, self.layer_norm, self.residual_mlp, name=name)
+            x, chi = layer(x, chi, geometry)
 
         atomic = EnergyHead(self.energy_hidden, self.energy_scale, name="energy")(x, numbers)
-        energies = physics.Energies.of_network(jnp.sum(jnp.where(real, atomic, 0)), pairs.overflow)
+        energies = physics.Energies.of_network(jnp.sum(jnp.where(real, atomic, 0)))
         if self.zbl:
-            repulsion = physics.Repulsion(name="repulsion")(numbers, pairs, cut)
+            repulsion = physics.Repulsion(name="repulsion")(numbers, pairs, geometry.cut)
             energies = energies._replace(repulsion=repulsion)
         if not (self.electrostatics or self.dispersion):
             return energies
-        far = pairs_within(positions, real, long_range_cutoff)
+        others = pairs_within(positions, real, long_range_cutoff, far)
         if self.electrostatics:
             charges = physics.Charges(self.energy_hidden, name="charges")(x, numbers, real, charge)
             energies = energies._replace(
                 charges=charges,
                 electrostatics=physics.coulomb(
-                    charges, far, self.electrostatic_scale, long_range_cutoff
+                    charges, others, self.electrostatic_scale, long_range_cutoff
                 ),
             )
         if self.dispersion:
@@ -291,13 +228,69 @@ class SO3krates(nn.Module):
                 dispersion=physics.dispersion(
                     numbers,
                     ratios,
-                    far,
+                    others,
                     self.dispersion_scale,
                     long_range_cutoff,
                     self.dispersion_damping,
                 ),
             )
         return energies
+
+    def _geometry(self, pairs: Pairs, numbers: Array) -> Geometry:
+        cut = radial.CUTOFFS[self.cutoff_function](pairs.distances, self.cutoff)
+        cut = jnp.where(pairs.mask, cut, 0)
+        harmonics = spherical_harmonics(pairs.vectors / pairs.distances[..., None], self.degrees)
+        kinds = None
+        if self.compact:
+            kinds = self.get_variable("params", "kinds")[numbers]
+            table = self.get_variable("params", "radial_table")
+            basis = splines.evaluate(pairs.distances, table, self.cutoff)
+        elif self.radial_basis == "bernstein":
+            basis = radial.bernstein(pairs.distances, self.radial_functions, self.radial_gamma)
+        else:
+            basis = radial.physnet(pairs.distances, self.radial_functions, self.cutoff)
+        return Geometry(pairs, harmonics, cut, basis, kinds)
+
+    def _attention(self, first: bool) -> nn.Module:
+        if not self.compact:
+            return Attention(self.heads, self.degrees, self.message_norm, parent=None)
+        if first:
+            return FirstAttention(self.heads, self.degrees, self.cutoff, parent=None)
+        return CompactAttention(self.heads, self.degrees, self.message_norm, parent=None)
+
+
+def initial_features(
+    architecture: Mapping[str, Any],
+    params: Mapping[str, Any],
+    numbers: np.ndarray,
+    charge: float,
+    unpaired: float,
+) -> np.ndarray:
+    """Features x of the atoms before the first layer, in float64.
+
+    Args:
+        architecture: attributes of a `SO3krates`.
+        params: its parameters.
+        numbers: atomic numbers of a molecule, (N,).
+        charge: its total charge, e.
+        unpaired: its number of unpaired electrons.
+
+    Returns:
+        (N, F). Atoms of one element have the same.
+    """
+    width = architecture["features"]
+    x = np.asarray(params["embedding"]["elements"], np.float64)[numbers]
+    parts = 1
+    for name, psi in (("charge", charge), ("spin", unpaired)):
+        if not architecture[f"embed_{name}"]:
+            continue
+        parts += 1
+        if psi:  # exactly zero otherwise
+            embedding = jax.tree.map(np.float64, params[f"{name}_embedding"])
+            real = np.ones(len(numbers), bool)
+            embed = ChargeEmbedding(width).apply
+            x = x + np.asarray(embed({"params": embedding}, numbers, real, np.float64(psi)))
+    return x / sqrt(parts)
 
 
 class EnergyHead(nn.Module):
@@ -308,8 +301,8 @@ class EnergyHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, numbers: Array) -> Array:
-        hidden = nn.silu(_dense(self.hidden, "hidden")(x))
-        energies = _dense(1, "output")(hidden)[:, 0]
+        hidden = nn.silu(dense(self.hidden, "hidden")(x))
+        energies = dense(1, "output")(hidden)[:, 0]
         if self.scale:
             ones = nn.initializers.ones
             energies = energies * self.param("scale", ones, (MAX_ATOMIC_NUMBER + 1,))[numbers]

@@ -11,6 +11,7 @@ from math import pi, sqrt
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.lax import Precision
 
 MAX_DEGREE = 4
 
@@ -60,7 +61,7 @@ def contract(chi: Array, degrees: Sequence[int]) -> Array:
         Array of shape (..., number of degrees), invariant under rotation.
     """
     weights = degree_matrix(degrees) / np.sqrt([[2 * degree + 1.0] for degree in degrees])
-    return (chi * chi) @ jnp.asarray(weights.T, chi.dtype)
+    return jnp.dot(chi * chi, jnp.asarray(weights.T, chi.dtype), precision=Precision.HIGHEST)
 
 
 def _degree_1(x, y, z):

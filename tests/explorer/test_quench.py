@@ -21,13 +21,10 @@ pytestmark = pytest.mark.usefixtures("shared_coordinates")
 class Distances:
     """Springs on all distances: a molecule and its mirror image are the minima alike."""
 
-    def __call__(self, inputs, positions):
+    def __call__(self, inputs, positions, lists):
         i, j = jnp.triu_indices(len(positions), 1)
         found = jnp.linalg.norm(positions[i] - positions[j], axis=1)
-        return 5 * jnp.sum((found - inputs["distances"]) ** 2), jnp.asarray(0)
-
-    def enlarged(self, overflow):
-        return self
+        return 5 * jnp.sum((found - inputs["distances"]) ** 2)
 
 
 @pytest.fixture(scope="module")

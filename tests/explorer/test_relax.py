@@ -122,7 +122,9 @@ def test_freed_lanes_are_refilled(potential, cartesian, starts):
         assert len(read) <= done + 3
         done += 1
     assert done == len(read) == len(starts)
-    assert set(counting.batches) == {3}
+    assert max(counting.batches) == 3
+    # a smaller batch only when nothing waits any more
+    assert counting.batches == sorted(counting.batches, reverse=True)
 
 
 def test_every_gradient_is_counted(potential, cartesian, starts):
@@ -181,7 +183,7 @@ class Springs:
     `inputs`: pairs (P, 2), lengths (P,), quads (T, 4), angles (T,).
     """
 
-    def __call__(self, inputs, positions):
+    def __call__(self, inputs, positions, lists):
         i, j = inputs["pairs"].T
         lengths = jnp.linalg.norm(positions[i] - positions[j], axis=1)
         a, b, c, d = (positions[k] for k in inputs["quads"].T)
@@ -190,10 +192,7 @@ class Springs:
         sine = jnp.linalg.norm(v, axis=1) * jnp.sum(u * along, axis=1)
         angles = jnp.arctan2(sine, jnp.sum(across * along, axis=1))
         bonded = 15 * jnp.sum((lengths - inputs["lengths"]) ** 2)
-        return bonded + 0.2 * jnp.sum(1 - jnp.cos(angles - inputs["angles"])), jnp.asarray(0)
-
-    def enlarged(self, overflow):
-        return self
+        return bonded + 0.2 * jnp.sum(1 - jnp.cos(angles - inputs["angles"]))
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,9 @@
 """What every potential promises: true derivatives, lanes apart, sizes that do not show."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from topokrates.model.analytic import LennardJones
-from topokrates.model.layout import pairs_within
 from topokrates.model.potential import CompiledPotential
 
 ATOMS = 6
@@ -185,75 +182,6 @@ def test_padding_is_invisible(molecule, network):
     assert hessians.shape == (1, 12, 12)
     along = hessians[0] @ vectors[0].ravel()
     np.testing.assert_allclose(along, products[0].ravel(), rtol=1e-8, atol=1e-8)
-
-
-def with_capacity(potential, capacity):
-    copy = replace_lanes(potential, 1)
-    copy._function = replace(potential._function, capacity=capacity)
-    return copy
-
-
-@pytest.fixture(scope="module")
-def short_sighted(make_network):
-    """Without what reaches beyond the cutoff, since that never is a neighbour list's business."""
-    return make_network(layers=1, electrostatics=False, dispersion=False)
-
-
-@pytest.fixture(scope="module")
-def large(short_sighted, structure):
-    """80 atoms: more than are treated as all pairs. The second structure is the denser one."""
-    numbers, x = structure(80)
-    return short_sighted.bind(numbers), np.stack([x, 0.92 * x])
-
-
-def neighbours(x, cutoff):
-    distances = np.linalg.norm(x[:, None] - x[None], axis=2)
-    return np.sum(distances < cutoff, axis=1) - 1
-
-
-def test_a_neighbour_list_gives_what_all_pairs_give(large):
-    potential, batch = large
-    assert potential._function.capacity is not None, "80 atoms shall use a neighbour list"
-    cutoff = potential._function.module.cutoff
-    fullest = neighbours(batch[1], cutoff).max()
-    assert potential._function.capacity < fullest < 80, "the first capacity shall not be enough"
-    listed, exact = potential, with_capacity(potential, None)
-    energies, forces = listed.energies_and_forces(batch)
-    expected, expected_forces = exact.energies_and_forces(batch)
-    np.testing.assert_allclose(energies, expected, rtol=1e-12)
-    np.testing.assert_allclose(forces, expected_forces, atol=1e-10)
-    # room was made, not for all of them, and is kept for the next call
-    assert fullest <= listed._function.capacity < 80
-
-
-def test_overflow_counts_what_does_not_fit(large):
-    _, batch = large
-    real = np.ones(80, bool)
-    fullest = int(neighbours(batch[0], 4.0).max())
-    for capacity in (8, fullest - 1, fullest, fullest + 4):
-        pairs = pairs_within(batch[0], real, 4.0, capacity)
-        assert int(pairs.overflow) == fullest - capacity
-        assert pairs.distances.shape == (80, capacity)
-    full = pairs_within(batch[0], real, 4.0, fullest)
-    assert int(full.mask.sum()) == neighbours(batch[0], 4.0).sum()
-    # each entry is the pair that it says it is
-    i, k = np.nonzero(full.mask)
-    j = np.asarray(full.senders)[i, k]
-    np.testing.assert_allclose(full.vectors[i, k], batch[0][j] - batch[0][i], atol=1e-14)
-    assert len(np.unique(80 * i + j)) == len(i)
-
-
-def test_derivatives_do_not_see_the_neighbour_list(short_sighted, structure):
-    numbers, x = structure(ATOMS, spacing=2.6)
-    fullest = int(neighbours(x, 4.0).max())
-    assert 2 <= fullest < ATOMS - 1
-    potential = short_sighted.bind(numbers)
-    listed = with_capacity(potential, fullest)
-    vectors = np.random.default_rng(0).normal(size=(1, ATOMS, 3))
-    products = listed.hessian_vector_products(x[None], vectors)
-    assert listed._function.capacity == fullest
-    expected = potential.hessian_vector_products(x[None], vectors)
-    np.testing.assert_allclose(products, expected, atol=1e-10)
 
 
 # --- precision ----------------------------------------------------------------------------------

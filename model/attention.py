@@ -1,0 +1,244 @@
+"""Euclidean attention: what neighbours add to the features x and to the Euclidean variables chi.
+
+Frank, Unke, Müller, Chmiela, Nat. Commun. 15, 6539 (2024), equations 15, 16, 20 and 21. A pair's
+weight is alpha = cut(r) sum_c q_ic w_c k_jc / norm, per head, with no softmax: it does not depend
+on what other neighbours there are, so that the energy stays smooth when one enters or leaves.
+
+`Attention` is the definition, and what is trained. The other two are the same function arranged
+for speed, on parameters that `tables.compact` makes of trained ones:
+
+- `CompactAttention`: the radial networks of all layers together span few functions of the distance
+  (40 or so of SO3LR's 768). These are one spline, evaluated once; a filter is a linear map of them.
+- `FirstAttention`: before any message chi is zero and x depends on the element alone, so a pair's
+  weights are functions of two elements and a distance, and are read from a table.
+"""
+
+from collections.abc import Sequence
+from math import sqrt
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import Array
+
+from topokrates.model import splines
+from topokrates.model.layout import Pairs
+from topokrates.model.spherical import contract, degree_matrix
+
+# GPUs would multiply matrices in TF32, whose force noise of 1e-3 eV/Å no minimiser can get below.
+PRECISION = jax.lax.Precision.HIGHEST
+
+
+class Geometry(NamedTuple):
+    """What the layers know of a structure; S is the shape of the pairs.
+
+    Attributes:
+        pairs: who sees whom.
+        harmonics: of the directions, S + (sum of 2l + 1,).
+        cut: the cutoff function, 0 where there is no pair, S.
+        basis: radial functions, or the compact network's, S + (M,).
+        kinds: row of each atom's element in the compact network's tables, (N,).
+    """
+
+    pairs: Pairs
+    harmonics: Array
+    cut: Array
+    basis: Array
+    kinds: Array | None
+
+
+class Weights(NamedTuple):
+    """Weights of the pairs: S + (heads,) and S + (degrees,), for one direction."""
+
+    features: Array
+    degrees: Array
+
+
+def dense(features: int, name: str, use_bias: bool = True) -> nn.Dense:
+    """A linear layer in full precision."""
+    return nn.Dense(features, use_bias=use_bias, precision=PRECISION, name=name)
+
+
+def per_order(values: Array, degrees: Sequence[int]) -> Array:
+    """Repeats one number per degree over its orders: (..., degrees) to (..., sum of 2l + 1)."""
+    return jnp.dot(values, jnp.asarray(degree_matrix(degrees), values.dtype), precision=PRECISION)
+
+
+def send(
+    geometry: Geometry, forth: Weights, back: Weights | None, values: Array, degrees: Sequence[int]
+) -> tuple[Array, Array]:
+    """Messages, summed on the atoms: dx_i = sum_j alpha v_j and dchi_i = sum_j alpha_l Y_l(r_ij).
+
+    Args:
+        geometry: of the structure.
+        forth, back: weights of what goes to the receivers and, of mutual pairs, to the senders.
+        values: v of each atom, (N, F).
+        degrees: of chi.
+
+    Returns:
+        dx (N, F) and dchi (N, sum of 2l + 1).
+    """
+    pairs, features = geometry.pairs, values.shape[-1]
+    v_i, v_j = pairs.ends(values)
+
+    def spread(weights: Array) -> Array:
+        return jnp.repeat(weights, features // weights.shape[-1], axis=-1)
+
+    # seen from the other end, harmonics of odd degree change sign
+    parity = jnp.asarray([(-1.0) ** degree for degree in degrees], values.dtype)
+    dx = pairs.collect(spread(forth.features) * v_j, back and spread(back.features) * v_i)
+    dchi = pairs.collect(
+        per_order(forth.degrees, degrees) * geometry.harmonics,
+        back and per_order(back.degrees * parity, degrees) * geometry.harmonics,
+    )
+    return dx, dchi
+
+
+class Filter(nn.Module):
+    """Filters w_ij = MLP_radial(rbf(r_ij)) + MLP_spherical(c(chi_j - chi_i)); Eq. 20.
+
+    The same in both directions of a pair.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, basis: Array, invariants: Array) -> Array:
+        by_distance = nn.silu(dense(self.features, "radial_0")(basis))
+        by_direction = nn.silu(dense(self.features // 4, "spherical_0")(invariants))
+        by_distance = dense(self.features, "radial_1")(by_distance)
+        return by_distance + dense(self.features, "spherical_1")(by_direction)
+
+
+class Attention(nn.Module):
+    """Attention of heads on the features, and of one head per degree on chi."""
+
+    heads: int
+    degrees: Sequence[int]
+    message_norm: float | None
+
+    @nn.compact
+    def __call__(self, x: Array, chi: Array | None, geometry: Geometry) -> tuple[Array, Array]:
+        features, pairs = x.shape[-1], geometry.pairs
+        invariants = _invariants(chi, pairs, self.degrees, x.dtype)
+        init = nn.initializers.lecun_normal(in_axis=-2, out_axis=-1, batch_axis=(0,))
+
+        def of_heads(heads: int, name: str) -> Array:
+            width = features // heads
+            kernel = self.param(name, init, (heads, width, width))
+            split = x.reshape(-1, heads, width)
+            return jnp.einsum("nhd,hde->nhe", split, kernel, precision=PRECISION).reshape(x.shape)
+
+        def alpha(heads: int, kind: str) -> list[Array]:
+            q_i, q_j = pairs.ends(of_heads(heads, f"{kind}_query"))
+            k_i, k_j = pairs.ends(of_heads(heads, f"{kind}_key"))
+            w = Filter(features, name=f"{kind}_filter")(geometry.basis, invariants)
+            scale = (geometry.cut / norm(self.message_norm, features, heads))[..., None]
+            products = [q_i * w * k_j, q_j * w * k_i] if pairs.mutual else [q_i * w * k_j]
+            return [sum_heads(product, (heads,)) * scale for product in products]
+
+        weights = zip(
+            alpha(self.heads, "feature"), alpha(len(self.degrees), "euclidean"), strict=True
+        )
+        forth, *back = (Weights(*pair) for pair in weights)
+        values = of_heads(self.heads, "feature_value")
+        return send(geometry, forth, back[0] if back else None, values, self.degrees)
+
+
+class CompactAttention(nn.Module):
+    """`Attention` with both kinds of heads side by side and the radial networks as linear maps."""
+
+    heads: int
+    degrees: Sequence[int]
+    message_norm: float | None
+
+    @nn.compact
+    def __call__(self, x: Array, chi: Array, geometry: Geometry) -> tuple[Array, Array]:
+        features, pairs = x.shape[-1], geometry.pairs
+        invariants = _invariants(chi, pairs, self.degrees, x.dtype)
+        hidden = nn.silu(dense(2 * (features // 4), "spherical")(invariants))
+        known = jnp.concatenate([geometry.basis, hidden], axis=-1)
+        w = dense(2 * features, "filter")(known)
+        projected = dense(5 * features, "projections", use_bias=False)(x)
+        q_i, q_j = pairs.ends(projected[:, : 2 * features])
+        k_i, k_j = pairs.ends(projected[:, 2 * features : 4 * features])
+        # the norms are in the projections already
+        scale = geometry.cut[..., None]
+
+        def weights(product: Array) -> Weights:
+            both = sum_heads(product, (self.heads, len(self.degrees))) * scale
+            return Weights(both[..., : self.heads], both[..., self.heads :])
+
+        forth = weights(q_i * w * k_j)
+        back = weights(q_j * w * k_i) if pairs.mutual else None
+        return send(geometry, forth, back, projected[:, 4 * features :], self.degrees)
+
+
+class FirstAttention(nn.Module):
+    """`Attention` of the first layer, by table: (kinds, kinds, K + 5, 2 (heads + degrees))."""
+
+    heads: int
+    degrees: Sequence[int]
+    cutoff: float
+
+    @nn.compact
+    def __call__(self, x: Array, chi: None, geometry: Geometry) -> tuple[Array, Array]:
+        pairs, kinds = geometry.pairs, geometry.kinds
+        assert kinds is not None
+        table = self.get_variable("params", "pair_table")
+        kind_i, kind_j = pairs.ends(kinds)
+        count, outputs = table.shape[0], self.heads + len(self.degrees)
+        if not pairs.mutual:
+            table = table[..., :outputs]
+        which = jnp.broadcast_to(kind_i * count + kind_j, pairs.distances.shape)
+        alphas = splines.evaluate_one_of(
+            pairs.distances, table.reshape(count**2, -1, table.shape[-1]), which, self.cutoff
+        )
+        alphas = alphas * geometry.cut[..., None]
+
+        def weights(first: int) -> Weights:
+            middle, last = first + self.heads, first + outputs
+            return Weights(alphas[..., first:middle], alphas[..., middle:last])
+
+        values = dense(x.shape[-1], "value", use_bias=False)(x)
+        back = weights(outputs) if pairs.mutual else None
+        return send(geometry, weights(0), back, values, self.degrees)
+
+
+def norm(message_norm: float | None, features: int, heads: int) -> float:
+    """Divisor of the weights."""
+    return message_norm or sqrt(features // heads)
+
+
+def sum_heads(products: Array, heads: Sequence[int]) -> Array:
+    """Sums over the channels of each head: (..., kinds F) to (..., sum of heads).
+
+    Args:
+        products: the channels of one kind of heads after those of another.
+        heads: number of heads of each kind.
+    """
+    if len(set(heads)) == 1:
+        return jnp.sum(products.reshape(*products.shape[:-1], sum(heads), -1), axis=-1)
+    features = products.shape[-1] // len(heads)
+    width = np.repeat(features // np.asarray(heads), heads)
+    # as a product of matrices: slices would be padded again on the way back
+    ones = np.repeat(np.eye(sum(heads)), width, axis=0)
+    return jnp.dot(products, jnp.asarray(ones, products.dtype), precision=PRECISION)
+
+
+def _invariants(chi: Array | None, pairs: Pairs, degrees: Sequence[int], dtype) -> Array:
+    """c(chi_j - chi_i), S + (degrees,); before any message the same zeros for all."""
+    if chi is None:
+        return jnp.zeros(len(degrees), dtype)
+    chi_i, chi_j = pairs.ends(chi)
+    return contract(chi_j - chi_i, degrees)
+
+
+def block_diagonal(kernel: np.ndarray) -> np.ndarray:
+    """One matrix of per-head ones: (heads, D, D) to (F, F)."""
+    heads, width, _ = kernel.shape
+    full = np.zeros((heads, width, heads, width))
+    full[np.arange(heads), :, np.arange(heads)] = kernel
+    return full.reshape(heads * width, heads * width)

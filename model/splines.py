@@ -1,0 +1,116 @@
+"""Functions of a distance as quintic B-splines on an even grid.
+
+A network's radial filters depend on the distance alone, and cost two thirds of its arithmetic.
+Tabulated, a filter is six rows of a table times six weights. Quintic splines have four continuous
+derivatives, so that forces, Hessians and third derivatives stay smooth; with 512 intervals over
+4.5 Å the forces of SO3LR differ from the exact ones by less than 1e-8 eV/Å.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+DEGREE = 5
+INTERVALS = 512
+# Sampled beyond both ends, so that inside the spline knows nothing of having ends
+MARGIN = 12
+# Weight of tap a on an interval, as a polynomial in the fraction u of the way: u^0 .. u^5, / 120
+_TAPS = (
+    np.array(
+        [
+            [1, -5, 10, -10, 5, -1],
+            [26, -50, 20, 20, -20, 5],
+            [66, 0, -60, 0, 30, -10],
+            [26, 50, 20, -20, -20, 10],
+            [1, 5, 10, 10, 5, -5],
+            [0, 0, 0, 0, 0, 1],
+        ]
+    )
+    / 120
+)
+
+
+def interpolate(
+    function: Callable[[np.ndarray], np.ndarray], end: float, intervals: int = INTERVALS
+) -> np.ndarray:
+    """Coefficients of the spline through a function at the points of an even grid.
+
+    Args:
+        function: (M,) distances to (M, C) values, in float64; is asked for distances a little
+            below 0 and above `end`.
+        end: Å; the spline serves 0 to here.
+        intervals: of the grid.
+
+    Returns:
+        (intervals + 5, C).
+    """
+    from scipy.interpolate import make_interp_spline
+
+    points = np.arange(-MARGIN, intervals + MARGIN + 1) * (end / intervals)
+    spline = make_interp_spline(points, function(points), k=DEGREE)
+    # the interval that begins at 0 is governed by the coefficients from this one onwards
+    first = int(np.searchsorted(spline.t, 0.5 * end / intervals)) - 1 - DEGREE
+    return np.ascontiguousarray(spline.c[first : first + intervals + DEGREE])
+
+
+def evaluate(distances: Array, coefficients: Array, end: float) -> Array:
+    """A spline at some distances.
+
+    Derivatives with respect to the distances are those of the spline, to any order; the
+    coefficients are constants.
+
+    Args:
+        distances: any shape S, Å, between 0 and `end`.
+        coefficients: from `interpolate`, (K + 5, C).
+        end: Å.
+
+    Returns:
+        Array of shape S + (C,).
+    """
+    which = jnp.zeros((), jnp.int32)
+    return _evaluate(distances, coefficients, which, len(coefficients) - DEGREE, end, 0)
+
+
+def evaluate_one_of(distances: Array, coefficients: Array, which: Array, end: float) -> Array:
+    """As `evaluate`, each distance in a spline of its own choice.
+
+    Args:
+        distances: any shape S, Å, between 0 and `end`.
+        coefficients: (T, K + 5, C).
+        which: which of the T, shape S.
+        end: Å.
+    """
+    _, rows, channels = coefficients.shape
+    flat = coefficients.reshape(-1, channels)
+    return _evaluate(distances, flat, which * rows, rows - DEGREE, end, 0)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3, 4, 5))
+def _evaluate(
+    distances: Array, coefficients: Array, offset: Array, intervals: int, end: float, order: int
+) -> Array:
+    """The derivative of some order of splines that begin at row `offset`."""
+    scaled = distances * (intervals / end)
+    interval = jnp.clip(jnp.floor(scaled).astype(jnp.int32), 0, intervals - 1)
+    u = scaled - interval
+    weights = _TAPS * (intervals / end) ** order
+    for _ in range(order):
+        weights = weights[:, 1:] * np.arange(1, weights.shape[1])
+    values = jnp.zeros((), distances.dtype)
+    for tap in range(DEGREE + 1):
+        weight = jnp.zeros_like(u)
+        for coefficient in weights[tap, ::-1]:  # Horner
+            weight = weight * u + float(coefficient)
+        row = coefficients.at[offset + interval + tap].get(mode="promise_in_bounds")
+        values = values + weight[..., None] * row
+    return values
+
+
+@_evaluate.defjvp
+def _evaluate_jvp(intervals: int, end: float, order: int, primals, tangents):
+    slope = _evaluate(*primals, intervals, end, order + 1)
+    return _evaluate(*primals, intervals, end, order), slope * tangents[0][..., None]

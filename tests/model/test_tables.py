@@ -1,0 +1,131 @@
+"""Splines and tables: what is tabulated is what was trained."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from topokrates.model import splines
+
+END = 4.5
+
+
+def wave(r):
+    return np.stack([np.sin(3 * r), np.exp(-r), np.cos(r) ** 2], axis=1)
+
+
+@pytest.fixture(scope="module")
+def wave_coefficients():
+    return splines.interpolate(wave, END)
+
+
+def test_a_spline_goes_through_its_points(wave_coefficients):
+    points = np.linspace(0, END, splines.INTERVALS + 1)
+    values = splines.evaluate(jnp.asarray(points), jnp.asarray(wave_coefficients), END)
+    np.testing.assert_allclose(values, wave(points), atol=1e-13)
+
+
+def test_a_spline_follows_a_function_and_its_derivatives(wave_coefficients):
+    r = np.random.default_rng(0).uniform(0, END, 500)
+
+    def value(x):
+        return splines.evaluate(x, jnp.asarray(wave_coefficients), END)
+
+    sine = [np.sin(3 * r), 3 * np.cos(3 * r), -9 * np.sin(3 * r), -27 * np.cos(3 * r)]
+    derivative = value
+    for order, bound in enumerate((1e-13, 1e-11, 1e-8, 1e-5)):
+        found = jax.vmap(derivative)(jnp.asarray(r))[:, 0]
+        np.testing.assert_allclose(found, sine[order], atol=bound)
+        derivative = jax.jacfwd(derivative)
+
+
+def test_derivatives_of_a_spline_do_not_jump_between_intervals(wave_coefficients):
+    """Up to the fourth: C4."""
+    knot = END / splines.INTERVALS * 100
+    step = 1e-9
+
+    def value(x):
+        return splines.evaluate(x, jnp.asarray(wave_coefficients), END)
+
+    for order in range(5):
+        left, right = value(jnp.asarray(knot - step)), value(jnp.asarray(knot + step))
+        np.testing.assert_allclose(left, right, atol=1e-5 * 3.0 ** (order + 1))
+        value = jax.jacfwd(value)
+
+
+def test_reverse_mode_is_forward_mode(wave_coefficients):
+    r = jnp.linspace(0.1, 4.4, 7)
+
+    def total(x):
+        return jnp.sum(splines.evaluate(x, jnp.asarray(wave_coefficients), END) ** 2)
+
+    forward, backward = jax.jacfwd(jax.grad(total))(r), jax.jacrev(jax.grad(total))(r)
+    np.testing.assert_allclose(forward, backward, rtol=1e-9, atol=1e-9)
+
+
+def test_one_of_several_splines(wave_coefficients):
+    both = jnp.stack([jnp.asarray(wave_coefficients), 2 * jnp.asarray(wave_coefficients)])
+    r, which = jnp.asarray([1.0, 2.0, 3.0]), jnp.asarray([0, 1, 0])
+    single = splines.evaluate(r, both[0], END)
+    found = splines.evaluate_one_of(r, both, which, END)
+    np.testing.assert_allclose(found, single * jnp.asarray([[1], [2], [1]]), rtol=1e-14)
+
+
+NUMBERS = np.array([8, 1, 1, 6, 1, 7])
+JOURNAL = {
+    "features": 12,
+    "heads": 2,
+    "degrees": [1, 2, 3],
+    "radial_basis": "physnet",
+    "cutoff_function": "cosine",
+    "message_norm": None,
+    **dict.fromkeys(
+        ("layer_norm", "residual_mlp", "embed_charge", "embed_spin", "energy_scale"), False
+    ),
+    **dict.fromkeys(("zbl", "electrostatics", "dispersion"), False),
+}
+
+
+@pytest.mark.parametrize("changes", [{}, JOURNAL, {"layers": 1}], ids=["all", "journal", "one"])
+def test_tabulated_is_exact(make_network, changes):
+    tabulated = make_network(**changes)
+    exact = dataclasses.replace(tabulated, exact=True)
+    x = 1.4 * np.random.default_rng(0).normal(size=(3, 6, 3))
+    expected = exact.bind(NUMBERS).energies_and_forces(x)
+    found = tabulated.bind(NUMBERS).energies_and_forces(x)
+    largest = np.abs(expected[1]).max()
+    assert largest > 1e-3
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-6 * largest)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize("state", [{"charge": 1}, {"charge": -2, "unpaired": 1}])
+def test_tabulated_ions_are_exact(network, state):
+    """The first layer's table is made for a molecule's own charge and spin."""
+    x = 1.4 * np.random.default_rng(0).normal(size=(1, 6, 3))
+    exact = dataclasses.replace(network, exact=True).bind(NUMBERS, **state)
+    expected, found = (
+        potential.energies_and_forces(x)[1] for potential in (exact, network.bind(NUMBERS, **state))
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    neutral = network.bind(NUMBERS).energies_and_forces(x)[1]
+    assert np.abs(neutral - found).max() > 1e-4
+
+
+def test_tabulated_second_derivatives_are_exact(network):
+    x = 1.4 * np.random.default_rng(1).normal(size=(1, 6, 3))
+    exact = dataclasses.replace(network, exact=True).bind(NUMBERS)
+    expected, found = exact.hessians(x), network.bind(NUMBERS).hessians(x)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_so3lr_by_table(so3lr):
+    """Forces within 1e-6 eV/Å of the networks themselves, from near contact to far apart."""
+    exact = dataclasses.replace(so3lr, exact=True)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(8, 6, 3)) * np.linspace(0.9, 2.0, 8)[:, None, None]
+    expected = exact.bind(NUMBERS).energies_and_forces(x)[1]
+    found = so3lr.bind(NUMBERS).energies_and_forces(x)[1]
+    np.testing.assert_allclose(found, expected, atol=1e-6)

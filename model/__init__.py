@@ -1,5 +1,7 @@
 """Force fields: arrays in, energies and forces out. Knows nothing of molecules or searches."""
 
+import contextlib
+import ctypes
 import os
 
 # XLA's loader of cached programs writes kilobytes about tuning flags that are no machine features.
@@ -16,3 +18,10 @@ jax.config.update("jax_enable_x64", True)
 # On a CPU two computations in flight at once can wait for each other's threads for ever (seen with
 # batched linear solves, jax 0.10.1), so each ends before the next begins.
 jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+# XLA takes its scratch memory from malloc and gives it back at each call. Beyond 128 KiB glibc asks
+# the kernel for it anew, page by page: that was a quarter of the time of a Hessian-vector product.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+with contextlib.suppress(OSError, AttributeError):  # another C library has no mallopt
+    for _parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+        ctypes.CDLL(None).mallopt(_parameter, 2**28)

@@ -70,8 +70,8 @@ class NetworkPotential(CompiledPotential):
             `Energies` of numpy arrays: parts in eV, charges (N,) in e, ratios (N,).
         """
         padded = self._padded(positions[None])
-        lists = jax.tree.map(lambda leaf: leaf[0], self._listed(np.zeros(1, int), padded))
-        parts = _parts(self._function, self._inputs, padded[0], lists)
+        lists = jax.tree.map(lambda leaf: leaf[0], self.listed(np.zeros(1, int), padded))
+        parts = _parts(self.function, self.inputs, padded[0], lists)
         # per atom without the padding; a model that has no charges, or no ratios, gives a scalar
         atoms = len(self.numbers)
         return Energies(*(p[:atoms] if np.ndim(p) else p for p in jax.device_get(parts)))

@@ -165,7 +165,7 @@ class CompiledPotential(Potential):
         self.name, self.units, self.device = name, units, device
         self.numbers = np.asarray(numbers)
         self.dtype = np.dtype(dtype)
-        self._function, self._description = function, description
+        self.function, self._description = function, description
         self._atoms = atoms or len(self.numbers)
         self._lists = lists
 
@@ -174,7 +174,7 @@ class CompiledPotential(Potential):
             return leaf.astype(self.dtype) if np.issubdtype(leaf.dtype, np.floating) else leaf
 
         self._raw = inputs
-        self._inputs = jax.device_put(jax.tree.map(cast, inputs), device)
+        self.inputs = jax.device_put(jax.tree.map(cast, inputs), device)
 
     def with_dtype(self, dtype: str) -> Self:
         if np.dtype(dtype) == self.dtype:
@@ -182,7 +182,7 @@ class CompiledPotential(Potential):
         return type(self)(
             self.name,
             self.numbers,
-            self._function,
+            self.function,
             self._raw,
             self.units,
             self._description,
@@ -233,7 +233,8 @@ class CompiledPotential(Potential):
         return np.pad(array, ((0, 0), (0, missing), (0, 0))) if missing else array
 
     @cached_property
-    def _lanes_per_call(self) -> int:
+    def lanes_per_call(self) -> int:
+        """Structures that one compiled call takes on this device."""
         device = self.device or jax.devices()[0]
         if device.platform == "cpu":
             return 1
@@ -244,18 +245,19 @@ class CompiledPotential(Potential):
 
     def _map(self, kernel: Callable, lanes: np.ndarray, *arrays, lanes_per_call: int | None = None):
         """Yields (lanes, results) chunk by chunk. The first array holds the positions."""
-        size = lanes_per_call or self._lanes_per_call
+        size = lanes_per_call or self.lanes_per_call
         if size > 1:  # a few sizes only, each of which is compiled once
             size = min(size, 2 ** int(np.ceil(np.log2(max(len(lanes), 1)))))
         for start in range(0, len(lanes), size):
             chunk = lanes[start : start + size]
             filled = np.resize(chunk, size)  # a short chunk repeats its own lanes
             inputs = [array[filled] for array in arrays]
-            lists = self._listed(filled, inputs[0])
-            results = kernel(self._function, self._inputs, lists, *inputs)
+            lists = self.listed(filled, inputs[0])
+            results = kernel(self.function, self.inputs, lists, *inputs)
             yield chunk, [np.asarray(result)[: len(chunk)] for result in results]
 
-    def _listed(self, lanes: np.ndarray, positions: np.ndarray) -> Any:
+    def listed(self, lanes: np.ndarray, positions: np.ndarray) -> Any:
+        """Lists of pairs of padded structures (B, N, 3), for `function`."""
         return self._lists(lanes, positions) if self._lists else {}
 
 

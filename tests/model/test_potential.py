@@ -154,7 +154,7 @@ def replace_lanes(potential, lanes):
     """The same potential on a device that takes that many lanes in one compiled call."""
     copy = CompiledPotential.__new__(CompiledPotential)
     copy.__dict__.update(potential.__dict__)
-    copy.__dict__["_lanes_per_call"] = lanes
+    copy.__dict__["lanes_per_call"] = lanes
     return copy
 
 

@@ -101,6 +101,7 @@ NEUTRAL = {n: n for n in TEMPLATES if n[-1] not in "+-"} | {
     "ARG": "ARN",
     "HIS": "HIE",
 }
+MOST_REPEATS = 1000
 CHARGED = {"ASP": "ASP-", "GLU": "GLU-", "LYS": "LYS+", "ARG": "ARG+"}
 SUFFIXED = CHARGED | {"HIS": "HIP", "CYS": "CYM", "TYR": "TYM"}
 
@@ -157,16 +158,28 @@ def parse_sequence(text: str) -> Sequence:
         if token.upper() in ("D", "L") and not hand:
             hand = token.upper()
             continue
+        token, times = _repeated(token, text)
         template = _template(token, text)
         if token in CHARGED:
             notes.append(f"{token} in capitals is Amber's name of the charged residue")
         if hand and template == "GLY":
             raise InputError(f"{text!r}: {token} is not chiral and has no {hand} form")
-        residues.append(Residue(template, hand == "D"))
+        residues += [Residue(template, hand == "D")] * times
         hand = ""
     if hand:
         raise InputError(f"{text!r}: no residue follows {hand}-")
     return Sequence(n_cap or "h", tuple(residues), c_cap or "oh", tuple(dict.fromkeys(notes)))
+
+
+def _repeated(token: str, text: str) -> tuple[str, int]:
+    """A residue and how often it is meant: `Ala3` is three of Ala."""
+    match = re.fullmatch(r"([A-Za-z]+)([0-9]+)", token)
+    if not match or match[1].upper() not in NEUTRAL:
+        return token, 1
+    times = int(match[2])
+    if not 1 <= times <= MOST_REPEATS:
+        raise InputError(f"{token!r} in {text!r}: give a number of residues of 1 to {MOST_REPEATS}")
+    return match[1], times
 
 
 def _template(token: str, text: str) -> str:

@@ -196,6 +196,16 @@ def test_long_peptide_keeps_hands_amides_and_bonds():
     assert_sound(molecule)
 
 
+def test_a_number_repeats_a_residue():
+    counted = Molecule.from_text("Ac-Ala3-D-Phe2-NHMe")
+    written = Molecule.from_text("Ac-Ala-Ala-Ala-D-Phe-D-Phe-NHMe")
+    assert counted.smiles == written.smiles
+    assert counted.name == "Ac-Ala3-D-Phe2-NHMe"
+    for text in ("Ac-Ala0-NHMe", "Ac-Ala99999-NHMe"):
+        with pytest.raises(InputError, match="give a number of residues of 1 to 1000"):
+            Molecule.from_text(text)
+
+
 # -------------------------------------------------------------------- SMILES
 def test_smiles_charge_radicals_and_fragments():
     assert Molecule.from_text("smiles:CC(=O)[O-]").charge == -1

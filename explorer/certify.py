@@ -1,29 +1,65 @@
 """What is stored is certified: the polish in float64 and the check by the Hessian.
 
 A descent to 1e-3 eV/Å is not a minimum of a peptide: it may rest on a plateau meV above the true
-one. So a structure that is not recognised is descended further in float64, its exact Hessian is
-built, and Newton steps on that one Hessian (chord steps) take it to the bottom. Certified means:
-largest force at most 1e-4, predicted decrease g' H^-1 g / 2 below 1e-6, and every eigenvalue of
-the Hessian positive once the rigid motions are projected out. A negative one means a saddle: the
+one. So of a structure that is not recognised the exact Hessian is built in float64, and Newton
+steps on that one Hessian (chord steps) take it to the bottom. There the softest mode is computed
+anew by a few Hessian-vector products (`davidson`), with the Hessian as their guide. Certified
+means: largest force at most 1e-4, predicted decrease g' H^-1 g / 2 below 1e-6, and every eigenvalue
+of the Hessian positive once the rigid motions are projected out. A negative one means a saddle: the
 structure is pushed off along that mode and descends again.
+
+With the Hessian of a minimum near by, a structure may not need one of its own.
 """
 
-from typing import NamedTuple
+from collections.abc import Generator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from topokrates.davidson import softest
 from topokrates.internals import Coordinates
 from topokrates.model.potential import Potential
-from topokrates.relax import MAX_STEPS, Status, descend
+from topokrates.modes import Modes, modes, rigid_motions
+from topokrates.polish import (
+    CERTIFIED_DECREASE,
+    PUSH,
+    Curvature,
+    Down,
+    Product,
+    Request,
+    answer,
+    chord,
+    chord_steps,
+    decrease,
+    largest_force,
+    push,
+)
+from topokrates.relax import DESCENT_FORCE, MAX_STEPS, Status
+
+__all__ = [
+    "CERTIFIED_DECREASE",
+    "CERTIFIED_FORCE",
+    "HESSIAN_REACH",
+    "PUSH",
+    "Certificate",
+    "Modes",
+    "certify",
+    "certify_all",
+    "chord_steps",
+    "largest_force",
+    "modes",
+    "rigid_motions",
+]
 
 CERTIFIED_FORCE = 1e-4  # eV/Å
-CERTIFIED_DECREASE = 1e-6  # eV
-CHORD_STEPS = 10
-# As far as this from where it was made, a Hessian still speaks for the minimum; Å
+# Chord steps begin here; a descent in single precision ends a little below
+NEAR = 2 * DESCENT_FORCE
+# As far as this from where it was made, a Hessian still speaks for a stationary point; Å
 HESSIAN_REACH = 2e-3
-NEWTON_REACH = 0.1  # Å: a chord step that wants to move an atom further needs a new Hessian
-PUSH = 0.15  # Å, of the atom that moves most, off a saddle
-ATTEMPTS = 6
+SAME_PLACE = 1e-5  # Å: nearer than this, it is the Hessian there
+HINT_REACH = 0.5  # Å: a known Hessian of a structure further off is no guide
+MOST_PRODUCTS = 0.25  # of 3N: when the softest mode takes more, the full Hessian is built
+ATTEMPTS = 8
 
 
 class Certificate(NamedTuple):
@@ -32,10 +68,10 @@ class Certificate(NamedTuple):
     Attributes:
         positions: (N, 3).
         energy, max_force: there, in float64.
-        lowest_eigenvalue: of the Hessian after projection; NaN if it was never built.
+        lowest_eigenvalue: of the Hessian after projection; NaN if it was never looked for.
         negative_eigenvalues: how many are below zero.
         gradient_calls: force evaluations spent.
-        hessian_vector_products: 3N per Hessian.
+        hessian_vector_products: 3N per Hessian, and those that the softest mode took.
         status: CERTIFIED, SADDLE, NOT_CONVERGED or EXPLODED.
     """
 
@@ -49,47 +85,11 @@ class Certificate(NamedTuple):
     status: Status
 
 
-class Modes(NamedTuple):
-    """Eigenvalues (M,) and eigenvectors (3N, M) of a Hessian without its rigid motions."""
+class Hint(NamedTuple):
+    """The Hessian (3N, 3N) of a structure (N, 3) near by, superimposed on what is polished."""
 
-    values: np.ndarray
-    vectors: np.ndarray
-
-
-def rigid_motions(positions: np.ndarray) -> np.ndarray:
-    """Orthonormal translations and rotations of a structure.
-
-    Args:
-        positions: (N, 3).
-
-    Returns:
-        (3N, 6), or (3N, 5) if the atoms lie on a line.
-    """
-    centred = positions - positions.mean(axis=0)
-    atoms = len(centred)
-    axes = np.eye(3)
-    translations = np.tile(axes, (atoms, 1))
-    rotations = np.stack([np.cross(axis, centred).ravel() for axis in axes], axis=1)
-    u, s, _ = np.linalg.svd(rotations, full_matrices=False)
-    # on a line one rotation moves nothing
-    rotations = u[:, s > 1e-4 * max(s.max(), 1e-12)]
-    return np.linalg.qr(np.hstack([translations, rotations]))[0]
-
-
-def modes(hessian: np.ndarray, positions: np.ndarray) -> Modes:
-    """Eigenvalues and eigenvectors of the Hessian, rigid motions projected out.
-
-    Args:
-        hessian: (3N, 3N).
-        positions: (N, 3).
-
-    Returns:
-        3N - 6 of them (3N - 5 on a line), lowest first.
-    """
-    rigid = rigid_motions(positions)
-    complement = np.linalg.svd(rigid, full_matrices=True)[0][:, rigid.shape[1] :]
-    values, vectors = np.linalg.eigh(complement.T @ hessian @ complement)
-    return Modes(values, complement @ vectors)
+    positions: np.ndarray
+    hessian: np.ndarray
 
 
 def certify(
@@ -98,6 +98,7 @@ def certify(
     positions: np.ndarray,
     max_force: float = CERTIFIED_FORCE,
     max_steps: int = MAX_STEPS,
+    hint: Hint | None = None,
 ) -> Certificate:
     """Polishes one structure to a certified minimum.
 
@@ -106,121 +107,148 @@ def certify(
         coordinates: from `internals.coordinates`.
         positions: (N, 3), near a minimum.
         max_force: largest force allowed, norm on one atom.
-        max_steps: gradient calls after which it is given up.
+        max_steps: gradient calls of a descent after which it is given up.
+        hint: a known Hessian near by.
 
     Returns:
         A `Certificate`; anything but CERTIFIED is no minimum.
     """
+    return certify_all(potential, coordinates, [positions], max_force, max_steps, [hint])[0]
+
+
+def certify_all(
+    potential: Potential,
+    coordinates: Coordinates,
+    structures: Sequence[np.ndarray],
+    max_force: float = CERTIFIED_FORCE,
+    max_steps: int = MAX_STEPS,
+    hints: Sequence[Hint | None] | None = None,
+    lanes: int = 16,
+) -> list[Certificate]:
+    """`certify` of many structures at once; each gets what it would get alone.
+
+    Args:
+        potential: of the molecule; its float64 form is used.
+        coordinates: from `internals.coordinates`.
+        structures: (N, 3) each.
+        max_force: largest force allowed, norm on one atom.
+        max_steps: gradient calls of a descent after which it is given up.
+        hints: a known Hessian near by, or None, for each.
+        lanes: of the descents among them.
+    """
     potential = potential.with_dtype("float64")
-    x, calls, products = np.asarray(positions, float), 0, 0
-    spectrum, state, wanted = None, None, max_force
+    polishes = [
+        _polish(coordinates, np.asarray(x, float), max_force, max_steps, hint)
+        for x, hint in zip(structures, hints or [None] * len(structures), strict=True)
+    ]
+    return answer(potential, coordinates, polishes, lanes)
+
+
+class _Proof(NamedTuple):
+    """The softest mode at a structure, and a Hessian that is as good as exact along it."""
+
+    lowest: float
+    error: float
+    mode: np.ndarray
+    hessian: np.ndarray
+
+
+def _polish(
+    coordinates: Coordinates,
+    x: np.ndarray,
+    max_force: float,
+    max_steps: int,
+    hint: Hint | None,
+) -> Generator[Request, Any, Certificate]:
+    """The way of one structure."""
+    calls = products = 0
+    hessian, made_at = None, x
+    if hint is not None and np.abs(hint.positions - x).max() < HINT_REACH:
+        hessian, made_at = np.asarray(hint.hessian, float), hint.positions
+    wanted, certificate = max(NEAR, max_force), None
     for _ in range(ATTEMPTS):
-        descent = next(iter(descend(potential, coordinates, [x], wanted, max_steps, lanes=1)))
+        descent = yield Down(x, wanted, max_steps)
         calls += descent.gradient_calls
         x = descent.positions
         if descent.status is not Status.CONVERGED:
-            state = (x, descent.energy, descent.max_force, np.nan, -1, descent.status)
-            break
-        spectrum = modes(potential.hessians(x[None])[0], x)
-        products += x.size
-        if spectrum.values[0] < 0:
-            state = (x, descent.energy, descent.max_force, *_lowest(spectrum), Status.SADDLE)
-            x = x + _push(spectrum)
-            continue
-        polished = chord_steps(potential, coordinates, x, spectrum)
-        calls += polished.calls
-        if np.abs(polished.positions - x).max() > HESSIAN_REACH:
-            spectrum = modes(potential.hessians(polished.positions[None])[0], polished.positions)
+            end = x, descent.energy, descent.max_force, np.nan, -1, calls, products
+            return Certificate(*end, descent.status)
+        own = hessian is None
+        if hessian is None:
+            hessian, made_at = (yield Curvature(x)), x
             products += x.size
-        x = polished.positions
-        force = largest_force(polished.gradient)
-        certified = (
-            spectrum.values[0] > 0
-            and force <= max_force
-            and _decrease(polished.gradient, spectrum) < CERTIFIED_DECREASE
+        spectrum = modes(hessian, x)
+        if own and spectrum.values[0] < 0:
+            end = x, descent.energy, descent.max_force, *_lowest(spectrum), calls, products
+            certificate = Certificate(*end, Status.SADDLE)
+            x, hessian = x + push(spectrum.vectors[:, 0].reshape(x.shape)), None
+            continue
+        polished = yield from chord(coordinates, x, spectrum)
+        calls += polished.calls
+        there, force = polished.positions, largest_force(polished.gradient)
+        if force > max_force or decrease(polished.gradient, spectrum) > CERTIFIED_DECREASE:
+            # a plateau: small forces, and still far from where they vanish; or a poor hint
+            status = Status.NOT_CONVERGED
+            end = there, polished.energy, force, *_lowest(spectrum), calls, products
+            certificate = Certificate(*end, status)
+            hessian, wanted = None, wanted * 0.3 if own else wanted
+            if force < descent.max_force:
+                x = there
+            continue
+        x = there
+        proof, spent = yield from _prove(x, hessian, made_at)
+        products += spent
+        spectrum = modes(proof.hessian, x)
+        sound = (
+            proof.lowest - proof.error > 0
+            and spectrum.values[0] > 0
+            and decrease(polished.gradient, spectrum) < CERTIFIED_DECREASE
         )
-        status = Status.CERTIFIED if certified else Status.NOT_CONVERGED
-        state = (x, polished.energy, force, *_lowest(spectrum), status)
-        if certified:
+        negative = max(int(np.sum(spectrum.values < 0)), int(proof.lowest < 0))
+        status = Status.CERTIFIED if sound else Status.NOT_CONVERGED
+        if proof.lowest < 0:
+            status = Status.SADDLE
+        end = x, polished.energy, force, proof.lowest, negative, calls, products
+        certificate = Certificate(*end, status)
+        if sound:
             break
-        if spectrum.values[0] < 0:
-            x = x + _push(spectrum)
+        if proof.lowest < 0:
+            x, hessian = x + push(proof.mode), None
         else:
-            wanted *= 0.3  # a plateau: small forces, and still far from where they vanish
-    assert state is not None
+            hessian, made_at = proof.hessian, x
+            wanted *= 0.3
+    assert certificate is not None
     # where that was seen, not where a last push off a saddle led
-    x, energy, force, lowest, negative, status = state
-    return Certificate(x, energy, force, lowest, negative, calls, products, status)
+    return certificate._replace(gradient_calls=calls, hessian_vector_products=products)
 
 
-class Polished(NamedTuple):
-    """The best point of some Newton steps, its gradient (N, 3), and gradient calls spent."""
-
-    positions: np.ndarray
-    energy: float
-    gradient: np.ndarray
-    calls: int
-
-
-def chord_steps(
-    potential: Potential,
-    coordinates: Coordinates,
-    x: np.ndarray,
-    spectrum: Modes,
-    newton: bool = False,
-) -> Polished:
-    """Newton steps on one Hessian, for as long as they lower the predicted decrease.
-
-    A step along a soft, anharmonic mode may be worse than the one before, up to twice in a row.
-
-    Args:
-        potential: in float64.
-        coordinates: steps follow curves on which they change evenly.
-        x: near a stationary point, (N, 3).
-        spectrum: of the Hessian there.
-        newton: go to the stationary point whatever its order; else downhill along every mode.
-    """
-    values = spectrum.values if newton else np.abs(spectrum.values)
-    energy, gradient = _evaluate(potential, x)
-    best, best_left = Polished(x, energy, gradient, 1), _decrease(gradient, spectrum)
-    worse, calls = 0, 1
-    for _ in range(CHORD_STEPS):
-        along = spectrum.vectors.T @ gradient.ravel()
-        step = -(spectrum.vectors @ (along / values)).reshape(x.shape)
-        step *= min(1, NEWTON_REACH / max(np.abs(step).max(), 1e-300))
-        x = coordinates.displaced(x, step)
-        energy, gradient = _evaluate(potential, x)
-        calls += 1
-        left = _decrease(gradient, spectrum)
-        worse = 0 if left < best_left else worse + 1
-        if left < best_left:
-            best, best_left = Polished(x, energy, gradient, calls), left
-        if worse == 3 or best_left < 1e-4 * CERTIFIED_DECREASE:
+def _prove(
+    x: np.ndarray, hessian: np.ndarray, made_at: np.ndarray
+) -> Generator[Request, Any, tuple[_Proof, int]]:
+    """The softest mode at x, given a Hessian of a place near by; and the products spent."""
+    if np.abs(x - made_at).max() <= SAME_PLACE:
+        return _exact(hessian, x), 0
+    search = softest(x, hessian, max(int(MOST_PRODUCTS * x.size), 4))
+    image = None
+    while True:
+        try:
+            direction = next(search) if image is None else search.send(image)
+        except StopIteration as end:
+            found = end.value
             break
-    return best._replace(calls=calls)
+        image = yield Product(x, direction)
+    if found.converged or found.value < 0:
+        proof = _Proof(found.value, found.residual, found.mode, found.hessian)
+        return proof, found.products
+    hessian = yield Curvature(x)
+    return _exact(hessian, x), found.products + x.size
 
 
-def _evaluate(potential: Potential, x: np.ndarray) -> tuple[float, np.ndarray]:
-    energies, forces = potential.energies_and_forces(x[None])
-    return float(energies[0]), -np.asarray(forces[0], float)
-
-
-def largest_force(gradient: np.ndarray) -> float:
-    """Norm of the largest force on an atom."""
-    return float(np.sqrt(np.max(np.sum(gradient**2, axis=1))))
-
-
-def _decrease(gradient: np.ndarray, spectrum: Modes) -> float:
-    along = spectrum.vectors.T @ gradient.ravel()
-    return float(np.sum(along**2 / np.abs(spectrum.values)) / 2)
+def _exact(hessian: np.ndarray, x: np.ndarray) -> _Proof:
+    spectrum = modes(hessian, x)
+    mode = spectrum.vectors[:, 0].reshape(x.shape)
+    return _Proof(float(spectrum.values[0]), 0.0, mode, hessian)
 
 
 def _lowest(spectrum: Modes) -> tuple[float, int]:
     return float(spectrum.values[0]), int(np.sum(spectrum.values < 0))
-
-
-def _push(spectrum: Modes) -> np.ndarray:
-    mode = spectrum.vectors[:, 0].reshape(-1, 3)
-    # an eigenvector's sign is arbitrary: fixed here, so that a run can be repeated
-    first = mode.ravel()[np.argmax(np.abs(mode))]
-    return mode * (PUSH * np.sign(first) / np.sqrt(np.max(np.sum(mode**2, axis=1))))

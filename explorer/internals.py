@@ -1,13 +1,13 @@
 """Redundant internal coordinates: what a molecule is soft and stiff in.
 
-All replicas of a molecule share one static list of bonds, angles and proper torsions, taken from
-its bond graph, so that q(x) and B = dq/dx are the same code for every lane of a batch. What has no
-fixed bond graph to speak of (clusters, several fragments, linear angles) falls back to Cartesian
-coordinates, q = x and B = 1, under the same name, so that a minimiser is written once.
+All replicas of a molecule share one static list of bonds, angles, proper and improper torsions,
+taken from its bond graph, so that q(x) and B = dq/dx are the same code for every lane of a batch.
+What has no fixed bond graph to speak of (clusters, several fragments, linear angles) falls back to
+Cartesian coordinates, q = x and B = 1, under the same name, so that a minimiser is written once.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import combinations
 
@@ -16,14 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-# Diagonal model Hessian: bonds eV/Å^2, angles and torsions eV/rad^2.
-BOND_STIFFNESS, ANGLE_STIFFNESS, TORSION_STIFFNESS = 43.7, 4.08, 0.3
+from topokrates.stiffness import pair_springs, stiffness
+
 # Where nothing is known of the bonds: near that of a Lennard-Jones contact, epsilon/sigma^2.
 CLUSTER_STIFFNESS = 50.0
 # Added to the model Hessian of a molecule in Cartesian coordinates, for what no bond holds, eV/Å^2.
 LOOSE_STIFFNESS = 1.0
 NEWTON_STEPS = 4
+STRAIGHT = np.deg2rad(174)  # an angle that has become so wide hands a descent over, and so does
+BROKEN = 1.6  # a bond longer than this many times its usual length
 LINEAR = np.deg2rad(165)  # an angle wider than this makes torsions over it meaningless
+BLUNT = 0.03  # sine of an angle below which its derivatives grow no further
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +35,10 @@ class Coordinates:
 
     Attributes:
         bonds: (b, 2). angles: (a, 3), the vertex in the middle. torsions: (t, 4).
+        impropers: (i, 4), as torsions: i-j-k-l where i, j and l are the neighbours of k. They feel
+            the plane being left, which torsions would have to be stiff for.
+        lengths: of the bonds in a typical geometry, (b,).
+        stiffness: diagonal of the model Hessian, (b + a + t + i,).
         atoms: N.
         cartesian: whether q = x.
     """
@@ -39,13 +46,17 @@ class Coordinates:
     bonds: np.ndarray
     angles: np.ndarray
     torsions: np.ndarray
+    impropers: np.ndarray
+    lengths: np.ndarray
+    stiffness: np.ndarray
     atoms: int
     cartesian: bool
 
     @cached_property
     def _identity(self) -> tuple[object, ...]:
-        lists = (self.bonds, self.angles, self.torsions)
-        return (*(np.asarray(a, int).tobytes() for a in lists), self.atoms, self.cartesian)
+        lists = (self.bonds, self.angles, self.torsions, self.impropers)
+        numbers = (self.lengths.tobytes(), self.stiffness.tobytes())
+        return (*(a.tobytes() for a in lists), *numbers, self.atoms, self.cartesian)
 
     # compared by content: what is compiled for one molecule serves every object made for it
     def __eq__(self, other: object) -> bool:
@@ -59,11 +70,11 @@ class Coordinates:
         """Number of coordinates q."""
         if self.cartesian:
             return 3 * self.atoms
-        return len(self.bonds) + len(self.angles) + len(self.torsions)
+        return len(self.stiffness)
 
     def as_cartesian(self) -> "Coordinates":
         """The fallback that keeps the model Hessian."""
-        return Coordinates(self.bonds, self.angles, self.torsions, self.atoms, True)
+        return replace(self, cartesian=True)
 
     def values(self, x: Array) -> Array:
         """q(x): (N, 3) to (count,), Å and radians."""
@@ -85,11 +96,11 @@ class Coordinates:
     def model_hessian(self, x: Array) -> Array:
         """Guess of the Hessian in q, (count, count)."""
         if not self.cartesian:
-            return jnp.diag(jnp.asarray(self._stiffness, x.dtype))
+            return jnp.diag(jnp.asarray(self.stiffness, x.dtype))
         if not len(self.bonds):
             return CLUSTER_STIFFNESS * jnp.eye(x.size, dtype=x.dtype)
         b = self._internal(x)[1]
-        stiffness = jnp.asarray(self._stiffness, x.dtype)
+        stiffness = jnp.asarray(self.stiffness, x.dtype)
         return (b.T * stiffness) @ b + LOOSE_STIFFNESS * jnp.eye(x.size, dtype=x.dtype)
 
     def approach(self, x: Array, target: Array) -> Array:
@@ -131,25 +142,34 @@ class Coordinates:
             return x + dx
         return np.asarray(_displaced(self, jnp.asarray(x), jnp.asarray(dx)))
 
-    @cached_property
-    def _stiffness(self) -> np.ndarray:
-        kinds = (self.bonds, self.angles, self.torsions)
-        values = (BOND_STIFFNESS, ANGLE_STIFFNESS, TORSION_STIFFNESS)
-        return np.concatenate([np.full(len(k), v) for k, v in zip(kinds, values, strict=True)])
+    def metric(self, x: Array) -> Array:
+        """What a Cartesian step is preconditioned with, (3N, 3N), positive definite.
+
+        The model Hessian of a molecule; of a cluster, springs between all pairs.
+        """
+        return self.model_hessian(x) if len(self.bonds) else pair_springs(x)
+
+    def strained(self, q: Array) -> Array:
+        """Whether such coordinates describe a structure badly: a straight angle, a broken bond."""
+        first, last = len(self.bonds), len(self.bonds) + len(self.angles)
+        torn = q[:first] > BROKEN * jnp.asarray(self.lengths, q.dtype)
+        return jnp.any(torn) | jnp.any(q[first:last] > STRAIGHT)
 
     def _internal(self, x: Array) -> tuple[Array, Array]:
+        """q(x) and its derivatives in closed form (Wilson, Decius and Cross 1955)."""
         values, rows = [], []
         kinds = (
-            (_length, self.bonds),
-            (_angle, self.angles),
-            (_torsion, self.torsions),
+            (_lengths, self.bonds),
+            (_angles, self.angles),
+            (_torsions, np.concatenate([self.torsions, self.impropers])),
         )
         for function, atoms in kinds:
             if not len(atoms):
                 continue
-            value, gradient = jax.vmap(jax.value_and_grad(function))(x[atoms])
+            value, gradient = function(*(x[column] for column in atoms.T))
             row = jnp.zeros((len(atoms), self.atoms, 3), x.dtype)
-            rows.append(row.at[np.arange(len(atoms))[:, None], atoms].set(gradient))
+            place = np.arange(len(atoms))[:, None], atoms
+            rows.append(row.at[place].set(gradient, unique_indices=True))
             values.append(value)
         return jnp.concatenate(values), jnp.concatenate(rows).reshape(-1, x.size)
 
@@ -185,15 +205,21 @@ def coordinates(bonds: np.ndarray, positions: np.ndarray) -> Coordinates:
         for m in neighbours[k]
         if i != k and m != j and i != m
     ]
-    umbrella = not torsions and any(len(around) == 3 for around in neighbours.values())
+    impropers = [(i, j, k, m) for k, (i, j, m) in _forks(neighbours)]
+    umbrella = not torsions and bool(impropers)
     linear = any(_numpy_angle(positions[list(angle)]) > LINEAR for angle in angles)
-    return Coordinates(
-        np.asarray(bonds, int).reshape(-1, 2),
-        np.array(angles, int).reshape(-1, 3),
-        np.array(torsions, int).reshape(-1, 4),
-        atoms,
-        cartesian=linear or umbrella or not _connected(atoms, neighbours) or atoms < 3,
-    )
+    kinds = (bonds, 2), (angles, 3), (torsions, 4), (impropers, 4)
+    b, a, t, i = (np.array(rows, int).reshape(-1, width) for rows, width in kinds)
+    ends = np.asarray(positions, float)[b]
+    lengths = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)
+    stiff = stiffness(b, a, t, i, lengths)
+    whole = _connected(atoms, neighbours) and atoms > 2
+    return Coordinates(b, a, t, i, lengths, stiff, atoms, cartesian=linear or umbrella or not whole)
+
+
+def _forks(neighbours: dict[int, list[int]]) -> list[tuple[int, list[int]]]:
+    """Atoms with three neighbours."""
+    return [(k, neighbours[k]) for k in sorted(neighbours) if len(neighbours[k]) == 3]
 
 
 def _connected(atoms: int, neighbours: dict[int, list[int]]) -> bool:
@@ -212,16 +238,37 @@ def _numpy_angle(x: np.ndarray) -> float:
     return float(np.arccos(np.clip(cosine, -1, 1)))
 
 
-def _length(x: Array) -> Array:
-    return jnp.linalg.norm(x[0] - x[1])
+def _dot(u: Array, v: Array) -> Array:
+    return jnp.sum(u * v, axis=-1, keepdims=True)
 
 
-def _angle(x: Array) -> Array:
-    u, v = x[0] - x[1], x[2] - x[1]
-    return jnp.arctan2(jnp.linalg.norm(jnp.cross(u, v)), u @ v)
+def _lengths(a: Array, b: Array) -> tuple[Array, Array]:
+    u = a - b
+    length = jnp.sqrt(_dot(u, u))
+    u = u / length
+    return length[:, 0], jnp.stack([u, -u], axis=1)
 
 
-def _torsion(x: Array) -> Array:
-    u, v, w = x[1] - x[0], x[2] - x[1], x[3] - x[2]
-    across, along = jnp.cross(u, v), jnp.cross(v, w)
-    return jnp.arctan2(jnp.linalg.norm(v) * (u @ along), across @ along)
+def _angles(a: Array, b: Array, c: Array) -> tuple[Array, Array]:
+    u, v = a - b, c - b
+    long_u, long_v = jnp.sqrt(_dot(u, u)), jnp.sqrt(_dot(v, v))
+    u, v = u / long_u, v / long_v
+    across, cosine = jnp.cross(u, v), _dot(u, v)
+    sine = jnp.sqrt(_dot(across, across))
+    blunt = jnp.maximum(sine, BLUNT)
+    first = (cosine * u - v) / (long_u * blunt)
+    last = (cosine * v - u) / (long_v * blunt)
+    return jnp.arctan2(sine, cosine)[:, 0], jnp.stack([first, -first - last, last], axis=1)
+
+
+def _torsions(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, Array]:
+    u, v, w = b - a, c - b, d - c
+    m, n = jnp.cross(u, v), jnp.cross(v, w)
+    vv = _dot(v, v)
+    length = jnp.sqrt(vv)
+    value = jnp.arctan2(length * _dot(u, n), _dot(m, n))[:, 0]
+    first = -length * m / jnp.maximum(_dot(m, m), BLUNT**2 * vv * _dot(u, u))
+    last = length * n / jnp.maximum(_dot(n, n), BLUNT**2 * vv * _dot(w, w))
+    p, r = _dot(u, v) / vv, _dot(w, v) / vv
+    inner = r * last - (1 + p) * first, p * first - (1 + r) * last
+    return value, jnp.stack([first, *inner, last], axis=1)

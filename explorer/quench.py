@@ -4,12 +4,12 @@ Every quench of a search and every push-off from a transition state goes through
 that nothing enters a landscape by another door.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from topokrates.certify import Certificate, certify
+from topokrates.certify import Certificate, certify, certify_all
 from topokrates.identity import changes
 from topokrates.internals import coordinates
 from topokrates.landscape import Landscape
@@ -55,12 +55,38 @@ class Quencher:
         """Descents of structures (N, 3), yielded as they end."""
         return descend(self.potential, self.coordinates, starts, lanes=lanes)
 
+    def prove(self, ends: Sequence[tuple[np.ndarray, float]]) -> list[Certificate | None]:
+        """Certificates, as one batch, of all converged descents that will want one.
+
+        A descent that is recognised or broken wants none, nor does one that ends where another
+        before it did: by the time it is settled, that is a stored minimum. Each certificate is
+        what the descent alone would get.
+
+        Args:
+            ends: positions (N, 3) and energy of each.
+        """
+        wanted: list[int] = []
+        for k, (positions, energy) in enumerate(ends):
+            if self._rejected(positions, energy) is not None:
+                continue
+            earlier = [(other, ends[other][1], ends[other][0]) for other in wanted]
+            if self.landscape.matcher.find(positions, energy, earlier, RECOGNISED) is None:
+                wanted.append(k)
+        structures = [ends[k][0] for k in wanted]
+        proofs: list[Certificate | None] = [None] * len(ends)
+        for k, proof in zip(
+            wanted, certify_all(self.potential, self.coordinates, structures), strict=True
+        ):
+            proofs[k] = proof
+        return proofs
+
     def settle(
         self,
         positions: np.ndarray,
         energy: float,
         status: str,
         log: Callable[[Settled], None] | None = None,
+        proof: Certificate | None = None,
     ) -> Settled:
         """Decides what the end of a descent is, and stores it.
 
@@ -70,8 +96,9 @@ class Quencher:
             status: the descent's.
             log: called with the result inside the transaction that stores it, so that both are
                 committed or neither is.
+            proof: its certificate, if there is one; made here if it is wanted and there is none.
         """
-        settled, proof = self._judge(positions, energy, status)
+        settled, proof = self._judge(positions, energy, status, proof)
         landscape = self.landscape
         with landscape.transaction():
             if proof is not None:
@@ -87,22 +114,26 @@ class Quencher:
                 log(settled)
         return settled
 
+    def _rejected(self, positions: np.ndarray, energy: float) -> Settled | None:
+        """What a converged descent is, if no certificate is needed to tell."""
+        if change := changes(self.landscape.molecule, positions):
+            return Settled(str(change.kind), None, energy, 0, 0)
+        known = self.landscape.find(energy, positions, RECOGNISED)
+        return None if known is None else Settled("known", known, energy, 0, 0)
+
     def _judge(
-        self, positions: np.ndarray, energy: float, status: str
+        self, positions: np.ndarray, energy: float, status: str, proof: Certificate | None
     ) -> tuple[Settled, Certificate | None]:
         """What it is, before anything is written; with a certificate if it may be new."""
-        molecule = self.landscape.molecule
         if status != Status.CONVERGED:
             return Settled(status, None, energy, 0, 0), None
-        if change := changes(molecule, positions):
-            return Settled(str(change.kind), None, energy, 0, 0), None
-        known = self.landscape.find(energy, positions, RECOGNISED)
-        if known is not None:
-            return Settled("known", known, energy, 0, 0), None
-        proof = certify(self.potential, self.coordinates, positions)
+        if (settled := self._rejected(positions, energy)) is not None:
+            return settled, None
+        if proof is None:
+            proof = certify(self.potential, self.coordinates, positions)
         spent = (proof.gradient_calls, proof.hessian_vector_products)
         if proof.status is not Status.CERTIFIED:
             return Settled(str(proof.status), None, proof.energy, *spent), None
-        if change := changes(molecule, proof.positions):
+        if change := changes(self.landscape.molecule, proof.positions):
             return Settled(str(change.kind), None, proof.energy, *spent), None
         return Settled("new", None, proof.energy, *spent), proof

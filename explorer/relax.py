@@ -1,35 +1,36 @@
-"""The batched minimiser: BFGS in shared internal coordinates, one gradient a step.
+"""The batched minimiser: one gradient a step, and lanes that never wait for each other.
 
-A descent is a plain loop on the host around two compiled calls, the potential's and `_advance`, so
-that a potential that cannot be compiled (any ASE calculator) is minimised by the same code. Lanes
-are independent: each has its own Hessian, trust radius and `Status`, and a lane that has ended is
-given the next structure that waits.
+A descent is a plain loop on the host around two compiled calls, the potential's and the step's
+(`steps`), so that a potential that cannot be compiled (any ASE calculator) is minimised by the same
+code. Lanes are independent: each has its own Hessian, trust radius and `Status`, and a lane that
+has ended is given the next structure that waits.
 
-The step (Bofill and Powell's damping, Schlegel's redundant coordinates; see Peng et al., J.
-Comput. Chem. 17, 49 (1996)): gradient in q by the pseudo-inverse of B, a damped BFGS update of the
-Hessian in q, dx = -(B' H B + s)^-1 g, capped by the largest change of a coordinate, one
-back-transformation, no line search.
+Steps are computed a few lanes at a time, always as many, so that one shape is compiled and a lane
+gets the same bits whoever is beside it. When no structure waits any more, the lanes that are left
+move together and the rest is not computed.
+
+A lane whose internal coordinates fail (an angle has become straight, a bond has broken, a step is
+not finite, the energy falls no further) goes on in Cartesian coordinates from where it is.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
+from topokrates import steps
 from topokrates.internals import Coordinates
 from topokrates.model.potential import Potential
 
 DESCENT_FORCE = 1e-3  # where a descent ends and recognition or polish begins
 MAX_STEPS = 1000
 LARGEST_STEP = 0.4  # Å or radians, of any one coordinate
-LARGEST_MOVE = 0.5  # Å, of any one atom along one axis
-SOFTNESS = 0.003  # s, eV/Å^2: stands in for the rigid motions, which no coordinate sees
 EXPLODED_FORCE = 1e12
+CHUNK_CPU, CHUNK_OTHERS = 4, 64  # lanes whose steps are computed together
 
 
 class Status(StrEnum):
@@ -62,15 +63,143 @@ class Descent(NamedTuple):
     status: Status
 
 
-class _Lanes(NamedTuple):
-    positions: Array  # (B, N, 3): where the next gradient is wanted
-    hessian: Array  # (B, q, q)
-    trust: Array  # (B,): largest change of a coordinate now, and ever
-    largest: Array  # (B,)
-    best: Array  # (B,): energy of the last step
-    values: Array  # (B, q): coordinates and gradient of the last step
-    gradient: Array  # (B, q)
-    fresh: Array  # (B,): no last step yet
+@dataclass
+class Usage:
+    """What descents computed, and how much of it was of use; added up over calls.
+
+    Attributes:
+        gradient_calls: structures whose energy and forces were evaluated.
+        lane_steps: lanes whose step was computed, empty ones among them.
+        useful_lane_steps: those that held a structure that was not at rest before.
+        handed_over: lanes that went on in Cartesian coordinates.
+    """
+
+    gradient_calls: int = 0
+    lane_steps: int = 0
+    useful_lane_steps: int = 0
+    handed_over: int = 0
+
+    @property
+    def useful(self) -> float:
+        """Useful share of all lane-steps."""
+        return self.useful_lane_steps / self.lane_steps if self.lane_steps else 1.0
+
+
+class _Job:
+    """A structure on its way down, and the slot of a pool that it is in."""
+
+    pool: "_Pool"
+    slot: int
+
+    def __init__(self, index: int):
+        self.index, self.calls = index, 0
+
+
+class _Pool:
+    """Lanes that share coordinates, in chunks of a fixed size; chunks come and go."""
+
+    def __init__(self, coordinates: Coordinates, largest_step: float, size: int):
+        self.coordinates, self.size = coordinates, size
+        self.fresh = steps.blank(coordinates, size, largest_step)
+        self.chunks: list[steps.Lane] = []
+        self.jobs: list[_Job | None] = []  # by slot
+
+    def enter(self, job: _Job, positions: np.ndarray) -> None:
+        """A structure (N, 3) begins here."""
+        if None not in self.jobs:
+            self.chunks.append(self.fresh)
+            self.jobs += [None] * self.size
+        slot = self.jobs.index(None)
+        chunk, lane = divmod(slot, self.size)
+        x = jnp.asarray(positions, jnp.float64)
+        self.chunks[chunk] = steps.load(self.chunks[chunk], self.fresh, lane, x)
+        self.jobs[slot], job.pool, job.slot = job, self, slot
+
+    def take(self, job: _Job) -> None:
+        """A job comes over from another pool."""
+        chunk, lane = divmod(job.slot, job.pool.size)
+        positions = np.asarray(job.pool.chunks[chunk].positions[lane])
+        job.pool.leave(job)
+        self.enter(job, positions)
+
+    def leave(self, job: _Job) -> None:
+        self.jobs[job.slot] = None
+
+    def gather(self) -> None:
+        """Moves lanes together until as few chunks as possible are left."""
+        while self.jobs.count(None) >= self.size:
+            if all(job is None for job in self.jobs[-self.size :]):
+                self.chunks.pop()
+                del self.jobs[-self.size :]
+                continue
+            slot = self.jobs.index(None)
+            job = next(job for job in reversed(self.jobs) if job is not None)
+            (chunk, lane), (old, place) = (divmod(k, self.size) for k in (slot, job.slot))
+            self.chunks[chunk] = steps.move(self.chunks[old], place, self.chunks[chunk], lane)
+            self.jobs[job.slot], self.jobs[slot], job.slot = None, job, slot
+
+    def positions(self) -> np.ndarray:
+        """Where gradients are wanted, (M, N, 3), in the order of the slots."""
+        every = np.concatenate([np.asarray(chunk.positions) for chunk in self.chunks])
+        return every[[job is not None for job in self.jobs]]
+
+    def advance(
+        self, energies: np.ndarray, gradients: np.ndarray, active: np.ndarray, noise: float
+    ) -> list[_Job]:
+        """One step of every active slot; the jobs for which these coordinates will do no longer."""
+        lost: list[_Job] = []
+        for k, chunk in enumerate(self.chunks):
+            own = slice(k * self.size, (k + 1) * self.size)
+            if not active[own].any():
+                continue
+            chunk = self.chunks[k] = steps.advance(
+                self.coordinates, chunk, energies[own], gradients[own], active[own], noise
+            )
+            jobs = zip(self.jobs[own], np.asarray(chunk.lost) & active[own], strict=True)
+            lost += [job for job, gone in jobs if gone and job is not None]
+        return lost
+
+
+class _Lanes:
+    """All lanes of a descent: a pool in the molecule's coordinates and one in Cartesian ones."""
+
+    def __init__(self, coordinates: Coordinates, largest_step: float, lanes: int):
+        # larger ones on a device that has many processors
+        on_cpu = jax.default_backend() == "cpu"
+        size = CHUNK_CPU if on_cpu else min(CHUNK_OTHERS, 1 << max(lanes - 1, 1).bit_length())
+        self.pool = _Pool(coordinates, largest_step, size)
+        self.fallback = self.pool
+        if not coordinates.cartesian:
+            self.fallback = _Pool(coordinates.as_cartesian(), largest_step, size)
+        self.pools = list(dict.fromkeys([self.pool, self.fallback]))
+
+    @property
+    def jobs(self) -> list[_Job]:
+        return [job for pool in self.pools for job in pool.jobs if job is not None]
+
+    def advance(
+        self,
+        jobs: list[_Job],
+        energies: np.ndarray,
+        forces: np.ndarray,
+        ended: np.ndarray,
+        noise: float,
+    ) -> int:
+        """One step of all jobs but those that ended; how many were handed over."""
+        moved = 0
+        for pool in self.pools:
+            if not pool.chunks:
+                continue
+            slots = len(pool.jobs)
+            energy, active = np.zeros(slots), np.zeros(slots, bool)
+            gradient = np.zeros((slots, *forces.shape[1:]))
+            mine = [k for k, job in enumerate(jobs) if job.pool is pool and not ended[k]]
+            at = [jobs[k].slot for k in mine]
+            energy[at], gradient[at], active[at] = energies[mine], -forces[mine], True
+            for job in pool.advance(energy, gradient, active, noise):
+                self.fallback.take(job)
+                moved += 1
+        return moved
 
 
 def descend(
@@ -81,6 +210,7 @@ def descend(
     max_steps: int = MAX_STEPS,
     lanes: int = 16,
     largest_step: float = LARGEST_STEP,
+    usage: Usage | None = None,
 ) -> Iterator[Descent]:
     """Minimises structures, yielding each as it comes to rest.
 
@@ -92,145 +222,49 @@ def descend(
         max_steps: gradient calls after which a lane is given up.
         lanes: size of the batch.
         largest_step: of any one coordinate, Å or radians.
+        usage: counts what is computed, if given.
 
     Yields:
         A `Descent` per start, in the order in which they end. Those that end together come in the
         order of the starts.
     """
-    waiting = enumerate(starts)
-    first = next(waiting, None)
-    if first is None:
-        return
-    # a batch of one is compiled to other last bits than a larger one: a lane stays empty instead
-    slots = max(lanes, 2)
-    blank = jnp.broadcast_to(jnp.asarray(first[1], jnp.float64), (slots, *np.shape(first[1])))
-    state = _start(coordinates, blank, largest_step)
-    owner = np.full(slots, -1)
-    calls = np.zeros(slots, int)
-
-    def fill(lane: int, item: tuple[int, np.ndarray]) -> None:
-        nonlocal state
-        owner[lane], calls[lane] = item[0], 0
-        position = jnp.asarray(item[1], jnp.float64)
-        state = _load(coordinates, state, lane, position, largest_step)
-
-    fill(0, first)
-    for lane in range(1, lanes):
-        if (item := next(waiting, None)) is None:
-            break
-        fill(lane, item)
-
-    while (active := owner >= 0).any():
-        positions = np.asarray(state.positions)
-        energies, forces = potential.energies_and_forces(positions, active)
-        calls[active] += 1
-        largest = np.sqrt(np.max(np.sum(np.asarray(forces, float) ** 2, axis=2), axis=1))
+    waiting, usage = enumerate(starts), usage or Usage()
+    noise = max(1e-9, 4 * float(np.finfo(potential.dtype).eps))
+    live = _Lanes(coordinates, largest_step, lanes)
+    emptied = False
+    while True:
+        while not emptied and len(live.jobs) < lanes:
+            if (item := next(waiting, None)) is None:
+                emptied = True
+            else:
+                live.pool.enter(_Job(item[0]), item[1])
+        for pool in live.pools:
+            if emptied:
+                pool.gather()
+            usage.lane_steps += len(pool.jobs)
+        if not (jobs := live.jobs):
+            return
+        positions = np.concatenate([pool.positions() for pool in live.pools if pool.chunks])
+        energies, forces = potential.energies_and_forces(positions)
+        energies, forces = np.asarray(energies, float), np.asarray(forces, float)
+        usage.gradient_calls += len(jobs)
+        usage.useful_lane_steps += len(jobs)
+        largest = np.sqrt(np.max(np.sum(forces**2, axis=2), axis=1))
         finite = np.isfinite(energies) & np.isfinite(largest) & (largest < EXPLODED_FORCE)
         converged = finite & (largest <= max_force)
-        ended = active & (~finite | converged | (calls >= max_steps))
-        state = _advance(
-            coordinates,
-            state,
-            jnp.asarray(energies, jnp.float64),
-            jnp.asarray(-forces, jnp.float64),
-            jnp.asarray(active & ~ended),
-        )
-        for lane in sorted(np.flatnonzero(ended), key=lambda lane: owner[lane]):
-            status = Status.CONVERGED if converged[lane] else Status.NOT_CONVERGED
+        for job in jobs:
+            job.calls += 1
+        calls = np.array([job.calls for job in jobs])
+        ended = ~finite | converged | (calls >= max_steps)
+        usage.handed_over += live.advance(jobs, energies, forces, ended, noise)
+        for k in sorted(np.flatnonzero(ended), key=lambda k: jobs[k].index):
+            jobs[k].pool.leave(jobs[k])
+            status = Status.CONVERGED if converged[k] else Status.NOT_CONVERGED
             yield Descent(
-                int(owner[lane]),
-                positions[lane],
-                float(energies[lane]),
-                float(largest[lane]),
-                int(calls[lane]),
-                status if finite[lane] else Status.EXPLODED,
+                jobs[k].index,
+                positions[k],
+                float(energies[k]),
+                float(largest[k]),
+                int(calls[k]),
+                status if finite[k] else Status.EXPLODED,
             )
-            owner[lane] = -1
-            if (item := next(waiting, None)) is not None:
-                fill(int(lane), item)
-
-
-@partial(jax.jit, static_argnums=0)
-def _start(coordinates: Coordinates, positions: Array, largest_step: float) -> _Lanes:
-    batch = len(positions)
-    zeros = jnp.zeros((batch, coordinates.count), positions.dtype)
-    return _Lanes(
-        positions,
-        jax.vmap(coordinates.model_hessian)(positions),
-        jnp.full(batch, largest_step, positions.dtype),
-        jnp.full(batch, largest_step, positions.dtype),
-        jnp.full(batch, jnp.inf, positions.dtype),
-        zeros,
-        zeros,
-        jnp.ones(batch, bool),
-    )
-
-
-@partial(jax.jit, static_argnums=0)
-def _load(
-    coordinates: Coordinates, state: _Lanes, lane: int, positions: Array, largest_step: float
-) -> _Lanes:
-    new = _start(coordinates, positions[None], largest_step)
-    return jax.tree.map(lambda old, one: old.at[lane].set(one[0]), state, new)
-
-
-@partial(jax.jit, static_argnums=0)
-def _advance(
-    coordinates: Coordinates, state: _Lanes, energies: Array, gradients: Array, active: Array
-) -> _Lanes:
-    moved = jax.vmap(partial(_step, coordinates))(state, energies, gradients)
-
-    def choose(new: Array, old: Array) -> Array:
-        return jnp.where(active.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-
-    return jax.tree.map(choose, moved, state)
-
-
-def _step(coordinates: Coordinates, lane: _Lanes, energy: Array, gradient: Array) -> _Lanes:
-    """One BFGS step of one lane."""
-    x, g = lane.positions, gradient.reshape(-1)
-    b, q = coordinates.jacobian(x), coordinates.values(x)
-    identity = jnp.eye(x.size, dtype=x.dtype)
-    if coordinates.cartesian:
-        gq = g
-    else:
-        gq = b @ jax.scipy.linalg.solve(b.T @ b + 1e-3 * identity, g, assume_a="pos")
-
-    hessian = _bfgs(lane.hessian, coordinates.difference(q, lane.values), gq - lane.gradient)
-    hessian = jnp.where(lane.fresh, lane.hessian, hessian)
-    # a step that went up was too long; one that went down earns some trust back
-    rose = energy > lane.best + 1e-9 * jnp.abs(energy)
-    trust = jnp.where(rose, 0.5 * lane.trust, jnp.minimum(1.5 * lane.trust, lane.largest))
-    trust = jnp.maximum(trust, 0.02)
-
-    def newton(hessian: Array) -> Array:
-        curvature = b.T @ hessian @ b + SOFTNESS * identity
-        return -jax.scipy.linalg.solve(curvature, g, assume_a="pos")
-
-    dx = newton(hessian)
-    # many damped updates can leave it indefinite by rounding: then it is begun anew
-    sound = jnp.all(jnp.isfinite(dx)) & (dx @ g < 0)
-    hessian = jnp.where(sound, hessian, coordinates.model_hessian(x))
-    dx = jnp.where(sound, dx, newton(hessian))
-    dq = b @ dx
-    scale = jnp.minimum(1, trust / jnp.maximum(jnp.max(jnp.abs(dq)), 1e-12))
-    scale = jnp.minimum(scale, LARGEST_MOVE / jnp.maximum(jnp.max(jnp.abs(dx)), 1e-12))
-    new = x + (scale * dx).reshape(x.shape)
-    if not coordinates.cartesian:
-        # one back-transformation: on a curved path the coordinates come out as intended
-        missing = scale * dq - coordinates.difference(coordinates.values(new), q)
-        b_new = coordinates.jacobian(new)
-        repair = jax.scipy.linalg.solve(b_new.T @ b_new + 1e-3 * identity, b_new.T @ missing)
-        repair = repair * jnp.minimum(1, 0.3 / jnp.maximum(jnp.max(jnp.abs(repair)), 1e-12))
-        new = new + repair.reshape(x.shape)
-    return _Lanes(new, hessian, trust, lane.largest, energy, q, gq, jnp.zeros_like(lane.fresh))
-
-
-def _bfgs(hessian: Array, dq: Array, dg: Array) -> Array:
-    """BFGS update, damped so that the Hessian stays positive (Powell 1978)."""
-    hs = hessian @ dq
-    shs, sy = dq @ hs, dq @ dg
-    theta = jnp.where(sy < 0.2 * shs, 0.8 * shs / jnp.where(shs == sy, 1, shs - sy), 1.0)
-    y = theta * dg + (1 - theta) * hs
-    update = jnp.outer(y, y) / (dq @ y) - jnp.outer(hs, hs) / shs
-    return jnp.where((shs > 1e-14) & jnp.all(jnp.isfinite(update)), hessian + update, hessian)

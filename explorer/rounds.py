@@ -4,7 +4,9 @@ A search survives being killed at any moment. Each descent is committed as it en
 together with what it does to the landscape, and the searcher's state at the end of the round. The
 next run proposes the same structures again (a proposal depends on state, seed, walker and step
 alone), finds which of them the store holds, and does the rest. Results enter the search in the
-order of the walkers whatever finished first, so that it ends as an undisturbed one would.
+order of the walkers whatever finished first, so that it ends as an undisturbed one would. What a
+round brings that is not recognised is certified as one batch; a certificate does not depend on who
+is beside it, and what it cost is entered with the quench that needed it.
 """
 
 import json
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from topokrates.certify import Certificate
 from topokrates.landscape import Landscape
 from topokrates.model.potential import Potential
 from topokrates.progress import Progress
@@ -119,13 +122,25 @@ class Search:
                     None,
                 )
                 self._log(rows[walker])
+        proofs = self._prove([rows[walker] for walker in range(wanted)])
         for walker in range(wanted):
             if rows[walker].status == WAITING:
-                rows[walker] = self._settle(rows[walker])
+                rows[walker] = self._settle(rows[walker], proofs[walker])
             progress.advance(over + walker + 1, self._standing())
         return [rows[walker] for walker in range(wanted)]
 
-    def _settle(self, row: QuenchRecord) -> QuenchRecord:
+    def _prove(self, rows: list[QuenchRecord]) -> dict[int, Certificate | None]:
+        """Certificates of what waits, by walker: one batch, and none knows of another."""
+        waiting = [row for row in rows if row.status == WAITING]
+        ends = [
+            (row.positions, row.energy)
+            for row in waiting
+            if row.positions is not None and row.energy is not None
+        ]
+        proofs = self.quencher.prove(ends)
+        return {row.walker: proof for row, proof in zip(waiting, proofs, strict=True)}
+
+    def _settle(self, row: QuenchRecord, proof: Certificate | None) -> QuenchRecord:
         assert row.positions is not None
         assert row.energy is not None
 
@@ -139,7 +154,11 @@ class Search:
             )
 
         settled = self.quencher.settle(
-            row.positions, row.energy, Status.CONVERGED, lambda settled: self._log(after(settled))
+            row.positions,
+            row.energy,
+            Status.CONVERGED,
+            lambda settled: self._log(after(settled)),
+            proof,
         )
         return after(settled)
 

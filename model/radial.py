@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 
 
-def bernstein(distances: Array, count: int, gamma: float, xp: Any = jnp) -> Array:
+def bernstein(distances: Any, count: int, gamma: float, xp: Any = jnp) -> Any:
     """Exponential Bernstein polynomials (Unke et al., Nat. Commun. 12, 7273 (2021)).
 
     B_k(x) = binomial(n - 1, k) x^k (1 - x)^(n - 1 - k) with x = exp(-gamma r): they grow dense
@@ -36,7 +36,7 @@ def bernstein(distances: Array, count: int, gamma: float, xp: Any = jnp) -> Arra
     return xp.exp(logarithm)
 
 
-def physnet(distances: Array, count: int, cutoff: float, xp: Any = jnp) -> Array:
+def physnet(distances: Any, count: int, cutoff: float, xp: Any = jnp) -> Any:
     """Gaussians in exp(-r), the journal's radial functions (Unke and Meuwly, JCTC 15, 3678 (2019)).
 
     exp(-beta (exp(-r) - mu_k)^2), mu_k evenly spaced from exp(-cutoff) to 1.

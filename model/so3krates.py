@@ -49,7 +49,10 @@ class Layer(nn.Module):
     def __call__(self, x: Array, chi: Array | None, geometry: Geometry) -> tuple[Array, Array]:
         features = x.shape[-1]
         dx, dchi = self.attention(x, chi, geometry)
-        x, chi = x + dx, dchi if chi is None else chi + dchi
+        x = x + dx
+        # in the first layer it is still zero, and nothing is spent on that
+        chi = dchi if chi is None else chi + dchi
+        assert chi is not None
         if self.layer_norm:
             x = nn.LayerNorm(epsilon=1e-6, name="norm_0")(x)
         if self.residual_mlp:

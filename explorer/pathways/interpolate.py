@@ -62,13 +62,13 @@ def _consistent(coordinates: Coordinates, change: np.ndarray, long_way: bool) ->
     for row, bond in enumerate(map(tuple, central)):
         leaders.setdefault(bond, row)
     of_row = np.array([leaders[bond] for bond in map(tuple, central)])
-    torsions = change[offset:]
+    torsions = change[offset : offset + len(central)]
     if long_way and len(torsions):
         rows = np.array(list(leaders.values()))
         widest = rows[np.argmax(np.abs(torsions[rows]))]
         torsions[widest] -= 2 * np.pi * np.sign(torsions[widest])
     apart = torsions - torsions[of_row]
-    change[offset:] = torsions[of_row] + (apart + np.pi) % (2 * np.pi) - np.pi
+    torsions[:] = torsions[of_row] + (apart + np.pi) % (2 * np.pi) - np.pi
     return change
 
 

@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from topokrates.internals import coordinates
 from topokrates.molecule import Molecule, dihedral
+from topokrates.stiffness import LOOSE, pair_springs
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +185,44 @@ def test_bend_is_what_curved_coordinates_add_to_a_hessian(internal, functions, x
     change = g @ (np.asarray(jacobian(x + step)) - np.asarray(jacobian(x - step))) / 2
     np.testing.assert_allclose(bend @ step.ravel(), change, rtol=1e-5, atol=1e-9)
     assert np.abs(np.asarray(internal.as_cartesian().bend(jnp.asarray(x), g[:27]))).max() == 0
+
+
+def test_planes_are_felt_where_three_meet():
+    """Formamide: impropers at carbon and nitrogen, with derivatives, and stiffer than torsions."""
+    molecule = Molecule.from_text("smiles:NC=O")
+    internal = coordinates(molecule.bonds, molecule.positions)
+    assert len(internal.impropers) == 2
+    assert internal.count == len(internal.stiffness)
+    bonded = {frozenset(bond) for bond in molecule.bonds.tolist()}
+    for i, j, k, m in internal.impropers.tolist():
+        assert all(frozenset((end, k)) in bonded for end in (i, j, m))
+    x = molecule.positions + 0.05 * np.random.default_rng(0).normal(size=(6, 3))
+    b, step = np.asarray(internal.jacobian(jnp.asarray(x))), 1e-6
+    shift = step * np.random.default_rng(1).normal(size=x.shape)
+    ahead, behind = (internal.values(jnp.asarray(x + s)) for s in (shift, -shift))
+    slope = np.asarray(internal.difference(ahead, behind)) / 2
+    np.testing.assert_allclose(b @ shift.ravel(), slope, atol=1e-12)
+
+
+def test_stiffness_knows_bonds_by_their_length():
+    """Formamide: C=O above N-H above C-H, and a turn about the amide bond above one of ethanol."""
+    molecule = Molecule.from_text("smiles:NC=O")
+    internal = coordinates(molecule.bonds, molecule.positions)
+    kinds = ["".join(sorted(molecule.symbols[i] for i in bond)) for bond in molecule.bonds]
+    stiff = {kind: internal.stiffness[row] for row, kind in enumerate(kinds)}
+    assert stiff["CO"] > stiff["HN"] > stiff["CH"] > 20
+    first = len(internal.bonds) + len(internal.angles)
+    ethanol = Molecule.from_text("smiles:CCO")
+    single = coordinates(ethanol.bonds, ethanol.positions).stiffness[-1]
+    assert np.all(internal.stiffness[first : first + len(internal.torsions)] > 2 * single)
+
+
+@pytest.mark.parametrize("atoms", [2, 13])
+def test_springs_between_pairs(atoms):
+    """Positive, symmetric, and a shift of all costs no more than what holds the loose."""
+    x = 1.2 * np.stack(np.meshgrid(*[np.arange(3.0)] * 3, indexing="ij"), -1).reshape(-1, 3)[:atoms]
+    hessian = np.asarray(pair_springs(jnp.asarray(x)))
+    np.testing.assert_allclose(hessian, hessian.T, atol=1e-12)
+    assert np.linalg.eigvalsh(hessian)[0] > LOOSE - 1e-9
+    shift = np.tile([1.0, 2.0, 3.0], atoms)
+    np.testing.assert_allclose(hessian @ shift, LOOSE * shift, atol=1e-9)

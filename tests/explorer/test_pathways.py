@@ -196,7 +196,8 @@ def test_transition_states_are_known_ones(connected):
     order = [m.id for m in connected.minimum_list]
     np.testing.assert_allclose([m.energy for m in connected.minimum_list], MINIMA, atol=1e-6)
     links = verified(connected)
-    assert len(links) >= 4
+    # enough to hang together; what else is found on the way is chance
+    assert len(links) >= len(MINIMA) - 1
     for link in links:
         sides = tuple(sorted(order.index(name) for name in link.minima))
         assert any(

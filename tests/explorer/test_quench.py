@@ -86,6 +86,25 @@ def test_a_known_minimum_is_a_visit_and_costs_nothing(quencher, chiral):
     assert len(quencher.landscape) == 1
 
 
+def test_certificates_of_a_batch(quencher, chiral):
+    """Whoever is new wants one, once, and it is the one that it would get alone."""
+    molecule, _ = chiral
+    starts = [shaken(molecule), shaken(molecule, 1), shaken(molecule) * [1, 1, -1]]
+    ends = sorted(quencher.descend(starts, lanes=3), key=lambda end: end.index)
+    found = [(end.positions, end.energy) for end in ends]
+    first, again, mirrored = quencher.prove(found)
+    assert again is mirrored is None
+    (alone,) = quencher.prove(found[:1])
+    np.testing.assert_array_equal(first.positions, alone.positions)
+    assert first[1:] == alone[1:]
+    settled = quencher.settle(*found[0], Status.CONVERGED, proof=first)
+    assert settled.outcome == "new"
+    assert settled.hessian_vector_products == first.hessian_vector_products
+    # where it is stored now, nobody wants one any more
+    assert quencher.prove(found) == [None, None, None]
+    assert quencher.prove([]) == []
+
+
 def test_the_mirror_image_is_another_molecule(quencher, chiral):
     """As low and as tight as the molecule that was asked for, and not stored."""
     mirrored = shaken(chiral[0]) * [1, 1, -1]

@@ -4,14 +4,16 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import jax.numpy as jnp
+import networkx as nx
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from topokrates.internals import coordinates
 from topokrates.model.analytic import LennardJones
 from topokrates.model.potential import REDUCED, CompiledPotential, Potential
 from topokrates.molecule import Molecule, dihedral, set_rotor
-from topokrates.relax import DESCENT_FORCE, Status, descend
+from topokrates.relax import DESCENT_FORCE, Status, Usage, descend
 from topokrates.search.moves import random_cluster
 
 LJ7 = (-16.505384, -15.935043, -15.593211, -15.533060)
@@ -169,6 +171,34 @@ def test_whoever_takes_too_long_is_given_up(potential, cartesian, starts, ends):
             assert end.max_force > DESCENT_FORCE
 
 
+def test_no_lane_is_idle():
+    """Of 64 lanes and 200 starts, hardly a lane-step is computed for nothing."""
+    cluster = LennardJones().bind(np.zeros(8, int))
+    starts = [random_cluster(8, np.random.default_rng(seed)) for seed in range(200)]
+    space, usage = coordinates(np.zeros((0, 2), int), starts[0]), Usage()
+    counting = Counting(cluster)
+    found = relaxed(counting, space, starts, lanes=64, usage=usage)
+    assert usage.gradient_calls == sum(end.gradient_calls for end in found) == counting.evaluated
+    assert usage.useful_lane_steps == usage.gradient_calls <= usage.lane_steps
+    assert usage.useful >= 0.93
+    assert usage.handed_over == 0
+    # a lane that was moved when the batch shrank is what it is alone
+    slow = int(np.argmax([end.gradient_calls for end in found]))
+    assert_equal(
+        relaxed(cluster, space, [starts[slow]], lanes=1)[0]._replace(index=slow), found[slow]
+    )
+
+
+def test_clusters_take_few_gradients():
+    """L-BFGS without a model Hessian takes more than twice as many."""
+    starts = [random_cluster(38, np.random.default_rng(seed)) for seed in range(8)]
+    space = coordinates(np.zeros((0, 2), int), starts[0])
+    ends = relaxed(LennardJones().bind(np.zeros(38, int)), space, starts, lanes=8)
+    assert all(end.status is Status.CONVERGED for end in ends)
+    assert np.median([end.gradient_calls for end in ends]) < 150
+    assert all(-173.93 < end.energy < -155 for end in ends)
+
+
 def test_nothing_to_do(potential, cartesian):
     assert list(descend(potential, cartesian, [], lanes=4)) == []
 
@@ -263,3 +293,67 @@ def test_internal_coordinates_earn_their_keep(butane):
     space = relaxed(potential, internal.as_cartesian(), starts, lanes=2)[0]
     assert inside.energy == pytest.approx(space.energy, abs=1e-5)
     assert 1.5 * inside.gradient_calls < space.gradient_calls
+
+
+@pytest.fixture(scope="module")
+def straight(butane):
+    """Butane with its carbons 0, 1 and 2 at an angle of 178 degrees."""
+    molecule, internal, _ = butane
+    heavy = [row for row in internal.angles if (molecule.numbers[row] == 6).all()]
+    i, k, j = heavy[0]
+    x = np.array(molecule.positions)
+    u, v = x[i] - x[k], x[j] - x[k]
+    axis = np.cross(u, v) / np.linalg.norm(np.cross(u, v))
+    angle = np.arccos(u @ v / np.linalg.norm(u) / np.linalg.norm(v))
+    turn = Rotation.from_rotvec((np.deg2rad(178) - angle) * axis)
+    side = _side(molecule, k, j)
+    x[side] = turn.apply(x[side] - x[k]) + x[k]
+    return x
+
+
+def _side(molecule, here, there):
+    """Atoms on the far side of a bond."""
+    graph = nx.Graph(molecule.bonds.tolist())
+    graph.remove_edge(here, there)
+    return sorted(nx.node_connected_component(graph, there))
+
+
+def test_a_straight_angle_is_handed_over(butane, turned, straight):
+    """It arrives all the same, and those beside it are none the wiser."""
+    _, internal, potential = butane
+    alone = relaxed(potential, internal, turned, lanes=4)
+    usage, counting = Usage(), Counting(potential)
+    mixed = relaxed(counting, internal, [*turned, straight], lanes=5, usage=usage)
+    for end, expected in zip(mixed, alone, strict=False):
+        assert_equal(end, expected)
+    assert usage.handed_over == 1
+    assert mixed[4].status is Status.CONVERGED
+    assert mixed[4].energy < 1e-5
+    # what was spent before counts
+    assert sum(end.gradient_calls for end in mixed) == counting.evaluated
+    assert_equal(relaxed(potential, internal, [straight], lanes=1)[0]._replace(index=4), mixed[4])
+
+
+def test_a_torn_bond_is_handed_over(butane, turned):
+    """A fragment that is far off has no internal coordinates with the rest, and comes back."""
+    molecule, internal, potential = butane
+    i, j = molecule.bonds[0]
+    torn = np.array(molecule.positions)
+    side = _side(molecule, i, j)
+    torn[side] += 1.6 * (torn[j] - torn[i])
+    usage = Usage()
+    ends = relaxed(potential, internal, [turned[0], torn], lanes=2, usage=usage)
+    assert usage.handed_over == 1
+    assert_equal(ends[0], relaxed(potential, internal, turned[:1], lanes=2)[0])
+    assert ends[1].status is Status.CONVERGED
+
+
+def test_a_molecule_that_is_not_a_number_is_alone_in_it(butane, turned):
+    _, internal, potential = butane
+    wreck = turned[1].copy()
+    wreck[0, 0] = np.nan
+    found = relaxed(potential, internal, [turned[0], wreck, turned[2]], lanes=3)
+    alone = relaxed(potential, internal, turned, lanes=4)
+    assert found[1].status is Status.EXPLODED
+    assert_equal(found[0], alone[0])
+    assert_equal(found[2], alone[2])

@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 from jax import Array
 
@@ -127,9 +126,7 @@ class Attention(nn.Module):
 
         def of_heads(heads: int, name: str) -> Array:
             width = features // heads
-            kernel = self.param(name, init, (heads, width, width))
-            split = x.reshape(-1, heads, width)
-            return jnp.einsum("nhd,hde->nhe", split, kernel, precision=PRECISION).reshape(x.shape)
+            return per_head(x, self.param(name, init, (heads, width, width)))
 
         def alpha(heads: int, kind: str) -> list[Array]:
             q_i, q_j = pairs.ends(of_heads(heads, f"{kind}_query"))
@@ -137,7 +134,7 @@ class Attention(nn.Module):
             w = Filter(features, name=f"{kind}_filter")(geometry.basis, invariants)
             scale = (geometry.cut / norm(self.message_norm, features, heads))[..., None]
             products = [q_i * w * k_j, q_j * w * k_i] if pairs.mutual else [q_i * w * k_j]
-            return [sum_heads(product, (heads,)) * scale for product in products]
+            return [sum_heads(product, heads) * scale for product in products]
 
         weights = zip(
             alpha(self.heads, "feature"), alpha(len(self.degrees), "euclidean"), strict=True
@@ -148,7 +145,7 @@ class Attention(nn.Module):
 
 
 class CompactAttention(nn.Module):
-    """`Attention` with both kinds of heads side by side and the radial networks as linear maps."""
+    """`Attention` with the radial networks as linear maps of what they span."""
 
     heads: int
     degrees: Sequence[int]
@@ -158,22 +155,27 @@ class CompactAttention(nn.Module):
     def __call__(self, x: Array, chi: Array, geometry: Geometry) -> tuple[Array, Array]:
         features, pairs = x.shape[-1], geometry.pairs
         invariants = _invariants(chi, pairs, self.degrees, x.dtype)
-        hidden = nn.silu(dense(2 * (features // 4), "spherical")(invariants))
-        known = jnp.concatenate([geometry.basis, hidden], axis=-1)
-        w = dense(2 * features, "filter")(known)
-        projected = dense(5 * features, "projections", use_bias=False)(x)
-        q_i, q_j = pairs.ends(projected[:, : 2 * features])
-        k_i, k_j = pairs.ends(projected[:, 2 * features : 4 * features])
-        # the norms are in the projections already
-        scale = geometry.cut[..., None]
 
-        def weights(product: Array) -> Weights:
-            both = sum_heads(product, (self.heads, len(self.degrees))) * scale
-            return Weights(both[..., : self.heads], both[..., self.heads :])
+        def of_heads(name: str) -> Array:
+            return dense(features, name, use_bias=False)(x)
 
-        forth = weights(q_i * w * k_j)
-        back = weights(q_j * w * k_i) if pairs.mutual else None
-        return send(geometry, forth, back, projected[:, 4 * features :], self.degrees)
+        def alpha(heads: int, kind: str) -> list[Array]:
+            # the norm is in the query
+            q_i, q_j = pairs.ends(of_heads(f"{kind}_query"))
+            k_i, k_j = pairs.ends(of_heads(f"{kind}_key"))
+            hidden = nn.silu(dense(features // 4, f"{kind}_spherical")(invariants))
+            known = jnp.concatenate([geometry.basis, hidden], axis=-1)
+            w = dense(features, f"{kind}_filter")(known)
+            products = [q_i * w * k_j, q_j * w * k_i] if pairs.mutual else [q_i * w * k_j]
+            return [sum_heads(product, heads) * geometry.cut[..., None] for product in products]
+
+        of_features, of_degrees = (
+            alpha(self.heads, "feature"),
+            alpha(len(self.degrees), "euclidean"),
+        )
+        forth, *back = (Weights(*pair) for pair in zip(of_features, of_degrees, strict=True))
+        values = of_heads("feature_value")
+        return send(geometry, forth, back[0] if back else None, values, self.degrees)
 
 
 class FirstAttention(nn.Module):
@@ -202,7 +204,7 @@ class FirstAttention(nn.Module):
             middle, last = first + self.heads, first + outputs
             return Weights(alphas[..., first:middle], alphas[..., middle:last])
 
-        values = dense(x.shape[-1], "value", use_bias=False)(x)
+        values = dense(x.shape[-1], "feature_value", use_bias=False)(x)
         back = weights(outputs) if pairs.mutual else None
         return send(geometry, weights(0), back, values, self.degrees)
 
@@ -212,20 +214,15 @@ def norm(message_norm: float | None, features: int, heads: int) -> float:
     return message_norm or sqrt(features // heads)
 
 
-def sum_heads(products: Array, heads: Sequence[int]) -> Array:
-    """Sums over the channels of each head: (..., kinds F) to (..., sum of heads).
+def per_head(x: Array, kernel: Array) -> Array:
+    """One small matrix per head: (N, F) with (heads, D, D) to (N, F)."""
+    split = x.reshape(len(x), len(kernel), -1)
+    return jnp.einsum("nhd,hde->nhe", split, kernel, precision=PRECISION).reshape(x.shape)
 
-    Args:
-        products: the channels of one kind of heads after those of another.
-        heads: number of heads of each kind.
-    """
-    if len(set(heads)) == 1:
-        return jnp.sum(products.reshape(*products.shape[:-1], sum(heads), -1), axis=-1)
-    features = products.shape[-1] // len(heads)
-    width = np.repeat(features // np.asarray(heads), heads)
-    # as a product of matrices: slices would be padded again on the way back
-    ones = np.repeat(np.eye(sum(heads)), width, axis=0)
-    return jnp.dot(products, jnp.asarray(ones, products.dtype), precision=PRECISION)
+
+def sum_heads(products: Array, heads: int) -> Array:
+    """Sums over the channels of each head: (..., F) to (..., heads)."""
+    return jnp.sum(products.reshape(*products.shape[:-1], heads, -1), axis=-1)
 
 
 def _invariants(chi: Array | None, pairs: Pairs, degrees: Sequence[int], dtype) -> Array:
@@ -234,11 +231,3 @@ def _invariants(chi: Array | None, pairs: Pairs, degrees: Sequence[int], dtype) 
         return jnp.zeros(len(degrees), dtype)
     chi_i, chi_j = pairs.ends(chi)
     return contract(chi_j - chi_i, degrees)
-
-
-def block_diagonal(kernel: np.ndarray) -> np.ndarray:
-    """One matrix of per-head ones: (heads, D, D) to (F, F)."""
-    heads, width, _ = kernel.shape
-    full = np.zeros((heads, width, heads, width))
-    full[np.arange(heads), :, np.arange(heads)] = kernel
-    return full.reshape(heads * width, heads * width)

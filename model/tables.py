@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from topokrates.model import radial, splines
-from topokrates.model.attention import block_diagonal, norm
+from topokrates.model.attention import norm
 
 # Singular values of the radial networks below this part of the largest are left out. Forces of
 # SO3LR then differ by about 1e-9 eV/Å from those of the networks.
 TOLERANCE = 1e-9
-CLOSEST = 0.2  # Å: what atoms never come nearer than
+CLOSEST = 0.5  # Å: nearer than this atoms never come, and the tolerance is not kept
 KINDS = ("feature", "euclidean")
 
 
@@ -101,33 +101,19 @@ class _Filters:
         """Parameters of a `CompactAttention`."""
         attention, a = self.layers[layer], self.architecture
         features = a["features"]
-        first = [attention[f"{kind}_filter"]["spherical_0"] for kind in KINDS]
-        second = [attention[f"{kind}_filter"]["spherical_1"] for kind in KINDS]
-        width = features // 4
-        kernel = np.zeros((len(radial_map) + 2 * width, 2 * features))
-        kernel[: len(radial_map)] = radial_map
-        for i, net in enumerate(second):
-            start = len(radial_map) + i * width
-            kernel[start : start + width, i * features : (i + 1) * features] = net["kernel"]
-        bias = [
-            net["bias"] + attention[f"{kind}_filter"]["radial_1"]["bias"]
-            for kind, net in zip(KINDS, second, strict=True)
-        ]
-        projections = [
-            block_diagonal(attention[f"{kind}_query"])
-            / norm(a["message_norm"], features, len(attention[f"{kind}_query"]))
-            for kind in KINDS
-        ]
-        projections += [block_diagonal(attention[f"{kind}_key"]) for kind in KINDS]
-        projections += [block_diagonal(attention["feature_value"])]
-        return {
-            "spherical": {
-                "kernel": np.hstack([net["kernel"] for net in first]),
-                "bias": np.hstack([net["bias"] for net in first]),
-            },
-            "filter": {"kernel": kernel, "bias": np.hstack(bias)},
-            "projections": {"kernel": np.hstack(projections)},
-        }
+        parameters: dict[str, Any] = {}
+        for i, kind in enumerate(KINDS):
+            net, query = attention[f"{kind}_filter"], attention[f"{kind}_query"]
+            own = radial_map[:, i * features : (i + 1) * features]
+            parameters[f"{kind}_spherical"] = net["spherical_0"]
+            parameters[f"{kind}_filter"] = {
+                "kernel": np.vstack([own, net["spherical_1"]["kernel"]]),
+                "bias": net["spherical_1"]["bias"] + net["radial_1"]["bias"],
+            }
+            query = query / norm(a["message_norm"], features, len(query))
+            parameters[f"{kind}_query"] = _one_matrix(query)
+            parameters[f"{kind}_key"] = _one_matrix(attention[f"{kind}_key"])
+        return parameters | {"feature_value": _one_matrix(attention["feature_value"])}
 
     def first_attention(self, embedded: np.ndarray, intervals: int) -> dict[str, Any]:
         """Parameters of a `FirstAttention`; embedded is x of each kind of atom, (T, F)."""
@@ -141,9 +127,10 @@ class _Filters:
             constant = _linear(_silu(net["spherical_0"]["bias"]), net["spherical_1"])
             constant = constant + net["radial_1"]["bias"]
             w = table[:, i * features : (i + 1) * features] + constant
-            q = embedded @ block_diagonal(query) / norm(a["message_norm"], features, heads)
-            k = embedded @ block_diagonal(attention[f"{kind}_key"])
-            products = (q[:, None] * k[None]).reshape(kinds, kinds, heads, -1)
+            x = embedded.reshape(kinds, heads, -1)
+            q = np.einsum("ahd,hde->ahe", x, query) / norm(a["message_norm"], features, heads)
+            k = np.einsum("ahd,hde->ahe", x, attention[f"{kind}_key"])
+            products = q[:, None] * k[None]
             alphas.append(
                 np.einsum("abhd,khd->abkh", products, w.reshape(len(w), heads, -1), optimize=True)
             )
@@ -152,8 +139,19 @@ class _Filters:
         pair_table = np.concatenate([forth, forth.transpose(1, 0, 2, 3)], axis=-1)
         return {
             "pair_table": pair_table,
-            "value": {"kernel": block_diagonal(attention["feature_value"])},
+            "feature_value": _one_matrix(attention["feature_value"]),
         }
+
+
+def _one_matrix(kernel: np.ndarray) -> dict[str, np.ndarray]:
+    """A linear layer for per-head matrices (heads, D, D).
+
+    One product of matrices is faster than a small one per head, zeros and all.
+    """
+    heads, width, _ = kernel.shape
+    full = np.zeros((heads, width, heads, width))
+    full[np.arange(heads), :, np.arange(heads)] = kernel
+    return {"kernel": full.reshape(heads * width, heads * width)}
 
 
 def _as_float64(tree: Any) -> Any:

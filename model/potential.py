@@ -222,7 +222,11 @@ class CompiledPotential(Potential):
         padded = self._padded(positions)
         lanes = np.flatnonzero(np.isfinite(padded).all(axis=(1, 2)))
         hessians = np.full((len(padded), size, size), np.nan, self.dtype)
-        for chunk, (rows,) in self._map(_hessians, lanes, padded, lanes_per_call=1):
+        # a CPU takes a few columns at a time, since more would leave its cache
+        on_cpu = self._platform == "cpu"
+        columns = HESSIAN_COLUMNS if on_cpu else min(self.lanes_per_call, 3 * self._atoms)
+        kernel = partial(_hessians, columns)
+        for chunk, (rows,) in self._map(kernel, lanes, padded, lanes_per_call=1):
             # rows of padding atoms are zero, and computed all the same: their code is shared
             hessians[chunk] = rows[:, :size, : len(self.numbers)].reshape(-1, size, size)
         return (hessians + hessians.transpose(0, 2, 1)) / 2
@@ -232,29 +236,51 @@ class CompiledPotential(Potential):
         missing = self._atoms - array.shape[1]
         return np.pad(array, ((0, 0), (0, missing), (0, 0))) if missing else array
 
+    @property
+    def _platform(self) -> str:
+        return (self.device or jax.devices()[0]).platform
+
     @cached_property
     def lanes_per_call(self) -> int:
         """Structures that one compiled call takes on this device."""
-        device = self.device or jax.devices()[0]
-        if device.platform == "cpu":
+        if self._platform == "cpu":
             return 1
+        device = self.device or jax.devices()[0]
+        if (found := _LANES_FOUND.get(self._lanes_key)) is not None:
+            return found
         memory = (device.memory_stats() or {}).get("bytes_limit", 8e9)
-        # a layer keeps about 60 tensors of one number per pair and feature for its gradient
+        # a first guess, some 60 tensors of one number per pair and feature in each of three layers
         per_lane = 60 * 3 * 128 * self._atoms * min(self._atoms, 64) * self.dtype.itemsize
-        return int(2 ** np.clip(np.floor(np.log2(0.4 * memory / per_lane)), 0, 12))
+        return int(2 ** np.clip(np.floor(np.log2(0.8 * memory / per_lane)), 0, 12))
+
+    @property
+    def _lanes_key(self) -> tuple[Any, ...]:
+        return self.function, self._atoms, self.dtype, self.device
 
     def _map(self, kernel: Callable, lanes: np.ndarray, *arrays, lanes_per_call: int | None = None):
         """Yields (lanes, results) chunk by chunk. The first array holds the positions."""
-        size = lanes_per_call or self.lanes_per_call
-        if size > 1:  # a few sizes only, each of which is compiled once
-            size = min(size, 2 ** int(np.ceil(np.log2(max(len(lanes), 1)))))
-        for start in range(0, len(lanes), size):
+        start = 0
+        while start < len(lanes):
+            size = lanes_per_call or self.lanes_per_call
+            if size > 1:  # a few sizes only, each of which is compiled once
+                size = min(size, 2 ** int(np.ceil(np.log2(len(lanes)))))
             chunk = lanes[start : start + size]
             filled = np.resize(chunk, size)  # a short chunk repeats its own lanes
             inputs = [array[filled] for array in arrays]
             lists = self.listed(filled, inputs[0])
-            results = kernel(self.function, self.inputs, lists, *inputs)
-            yield chunk, [np.asarray(result)[: len(chunk)] for result in results]
+            try:
+                results = [
+                    np.asarray(result)[: len(chunk)]
+                    for result in kernel(self.function, self.inputs, lists, *inputs)
+                ]
+            except jax.errors.JaxRuntimeError as error:
+                if size == 1 or "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                # the memory does not allow as many: found once, remembered for this molecule's size
+                self.lanes_per_call = _LANES_FOUND[self._lanes_key] = size // 2
+                continue
+            yield chunk, results
+            start += size
 
     def listed(self, lanes: np.ndarray, positions: np.ndarray) -> Any:
         """Lists of pairs of padded structures (B, N, 3), for `function`."""
@@ -278,15 +304,15 @@ def _products(function, inputs, lists, positions, vectors):
     return (jax.vmap(product)(positions, vectors, lists),)
 
 
-@partial(jax.jit, static_argnums=0)
-def _hessians(function, inputs, lists, positions):
+@partial(jax.jit, static_argnums=(0, 1))
+def _hessians(columns, function, inputs, lists, positions):
     def hessian(x, lists):
         _, push = jax.linearize(jax.grad(lambda y: function(inputs, y, lists)), x)
         basis = jnp.eye(x.size, dtype=x.dtype).reshape(-1, *x.shape)
-        # a few columns at a time: all of them at once would leave the cache
-        return jax.lax.map(push, basis, batch_size=HESSIAN_COLUMNS)
+        return jax.lax.map(push, basis, batch_size=columns)
 
     return (jax.vmap(hessian)(positions, lists),)
 
 
 HESSIAN_COLUMNS = 6
+_LANES_FOUND: dict[tuple[Any, ...], int] = {}

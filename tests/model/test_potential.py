@@ -1,8 +1,10 @@
 """What every potential promises: true derivatives, lanes apart, sizes that do not show."""
 
+import jax
 import numpy as np
 import pytest
 
+from topokrates.model import potential as module
 from topokrates.model.analytic import LennardJones
 from topokrates.model.potential import CompiledPotential
 
@@ -156,6 +158,31 @@ def replace_lanes(potential, lanes):
     copy.__dict__.update(potential.__dict__)
     copy.__dict__["lanes_per_call"] = lanes
     return copy
+
+
+def test_a_device_that_is_too_small_gets_fewer_lanes_at_a_time(molecule, monkeypatch):
+    """What does not fit is halved until it does, and that is remembered."""
+    potential, batch = molecule
+    asked = []
+
+    def limited(function, inputs, lists, positions):
+        asked.append(len(positions))
+        if len(positions) > 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return compiled(function, inputs, lists, positions)
+
+    compiled = module._energies_and_gradients
+    energies, forces = potential.energies_and_forces(batch)
+    monkeypatch.setattr(module, "_energies_and_gradients", limited)
+    monkeypatch.setattr(module, "_LANES_FOUND", {})
+    small = replace_lanes(potential, 8)
+    for _ in range(2):
+        found = small.energies_and_forces(np.concatenate([batch, batch]))
+        np.testing.assert_allclose(found[0], np.tile(energies, 2), atol=1e-11)
+        np.testing.assert_allclose(found[1], np.tile(forces, (2, 1, 1)), atol=1e-9)
+    assert asked[0] > 2
+    assert all(size == 2 for size in asked[-2:])
+    assert small.lanes_per_call == 2
 
 
 # --- sizes --------------------------------------------------------------------------------------

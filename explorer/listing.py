@@ -75,7 +75,8 @@ def print_landscape(landscape: Landscape, everything: bool = False) -> None:
             console,
             f"search: {search['searcher']}, seed {search['seed']}, {search['walkers']} walkers, "
             f"{search['quenches_done']} of {search['quenches_target']} quenches, "
-            f"{search['gradient_calls']} gradient calls",
+            f"{search['gradient_calls']} gradient calls, "
+            f"{search['hessian_vector_products']} Hessian-vector products",
         )
 
 

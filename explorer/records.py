@@ -64,6 +64,7 @@ search = sa.Table(
     sa.Column("done", sa.Integer, nullable=False, default=0),
     sa.Column("target", sa.Integer, nullable=False, default=0),
     sa.Column("gradient_calls", sa.Integer, nullable=False, default=0),
+    sa.Column("hessian_vector_products", sa.Integer, nullable=False, server_default="0"),
     sa.Column("state", sa.LargeBinary),
 )
 quench = sa.Table(
@@ -77,6 +78,7 @@ quench = sa.Table(
     sa.Column("energy", sa.Float),
     sa.Column("positions", Coordinates),
     sa.Column("gradient_calls", sa.Integer, nullable=False),
+    sa.Column("hessian_vector_products", sa.Integer, nullable=False, server_default="0"),
     sa.Column("minimum", sa.ForeignKey("minimum.id")),
     sa.UniqueConstraint("search", "step", "walker"),
 )
@@ -131,6 +133,7 @@ class SearchRecord(NamedTuple):
     done: int
     target: int
     gradient_calls: int
+    hessian_vector_products: int
     state: bytes | None
 
 
@@ -144,6 +147,7 @@ class QuenchRecord(NamedTuple):
     positions: np.ndarray | None
     gradient_calls: int
     minimum: int | None
+    hessian_vector_products: int = 0
 
 
 class AttemptRecord(NamedTuple):

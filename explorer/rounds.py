@@ -88,6 +88,7 @@ class Search:
             done=sum(row.status != WAITING for row in rows),
             target=target,
             gradient_calls=sum(row.gradient_calls for row in rows),
+            hessian_vector_products=sum(row.hessian_vector_products for row in rows),
             state=state,
         )
 
@@ -150,6 +151,7 @@ class Search:
                 energy=settled.energy,
                 positions=None,
                 gradient_calls=row.gradient_calls + settled.gradient_calls,
+                hessian_vector_products=settled.hessian_vector_products,
                 minimum=settled.minimum,
             )
 
@@ -172,6 +174,7 @@ class Search:
             row.positions,
             row.gradient_calls,
             row.minimum,
+            row.hessian_vector_products,
         )
 
     def _follow(self, state: Any, step: int, rows: list[QuenchRecord]) -> Any:

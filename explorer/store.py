@@ -29,7 +29,7 @@ from topokrates import records, sqlite
 from topokrates.model.errors import InputError
 from topokrates.records import AttemptRecord, Link, Minimum, QuenchRecord, SearchRecord
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: Hessian-vector products are counted
 FORMAT = "topokrates landscape"
 
 
@@ -123,6 +123,8 @@ class Store:
         if meta.get("format") != FORMAT:
             raise InputError(f"{self.path} is not a topokrates database")
         version = meta.get("schema_version")
+        if version == 1:
+            version = self._count_products()
         if version != SCHEMA_VERSION:
             raise InputError(
                 f"{self.path} has schema version {version}, this topokrates reads version"
@@ -130,6 +132,19 @@ class Store:
             )
         if missing := set(records.schema.tables) - tables:
             raise InputError(f"{self.path} is damaged: it lacks {', '.join(sorted(missing))}")
+
+    def _count_products(self) -> int:
+        """From version 1 to 2: what was spent before counts as none."""
+        with self.transaction() as connection:
+            if self.meta()["schema_version"] == 1:  # no other process has done it meanwhile
+                for table in (records.search, records.quench):
+                    connection.exec_driver_sql(
+                        f"ALTER TABLE {table.name} ADD COLUMN "
+                        "hessian_vector_products INTEGER NOT NULL DEFAULT 0"
+                    )
+                new = records.meta.update().where(records.meta.c.key == "schema_version")
+                connection.execute(new.values(value=json.dumps(2)))
+        return 2
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -278,6 +293,7 @@ class Store:
         done: int,
         target: int,
         gradient_calls: int,
+        hessian_vector_products: int = 0,
         state: bytes | None = None,
     ) -> None:
         """Record how far a search came (totals, not increments).
@@ -286,6 +302,7 @@ class Store:
         """
         values: dict[str, Any] = {"step": step, "done": done, "target": target}
         values["gradient_calls"] = gradient_calls
+        values["hessian_vector_products"] = hessian_vector_products
         if state is not None:
             values["state"] = state
         with self.transaction() as connection:
@@ -313,12 +330,14 @@ class Store:
         positions: np.ndarray | None,
         gradient_calls: int,
         minimum: int | None,
+        hessian_vector_products: int = 0,
     ) -> None:
         """Record a quench; one that is there already (same search, step, walker) is replaced."""
         if energy is not None and not np.isfinite(energy):
             energy = None
         values = {"status": status, "energy": energy, "positions": positions}
         values |= {"gradient_calls": gradient_calls, "minimum": minimum}
+        values["hessian_vector_products"] = hessian_vector_products
         self._upsert(records.quench, {"search": search, "step": step, "walker": walker}, values)
 
     def quenches(self, search: int, step: int | None = None) -> list[QuenchRecord]:

@@ -78,6 +78,7 @@ def as_dict(landscape: Landscape) -> dict[str, Any]:
                 "quenches_done": search.done,
                 "quenches_target": search.target,
                 "gradient_calls": search.gradient_calls,
+                "hessian_vector_products": search.hessian_vector_products,
                 "settings": search.settings,
             }
             for search in landscape.store.searches()

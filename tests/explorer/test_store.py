@@ -9,6 +9,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -124,9 +125,10 @@ def test_searches_are_kept_by_key(store):
     number = store.search("a", settings)
     assert store.search("a", {"other": 1}) == number != store.search("b", {})
     store.save_search("a", step=2, done=8, target=20, gradient_calls=100, state=b"\0\1")
-    store.save_search("a", step=3, done=12, target=20, gradient_calls=150)
+    spent = {"gradient_calls": 150, "hessian_vector_products": 40}
+    store.save_search("a", step=3, done=12, target=20, **spent)
     record = store.load_search("a")
-    assert record == (number, "a", settings, 3, 12, 20, 150, b"\0\1")
+    assert record == (number, "a", settings, 3, 12, 20, 150, 40, b"\0\1")
     assert store.load_search("none") is None
     assert [search.key for search in store.searches()] == ["a", "b"]
     with pytest.raises(KeyError):
@@ -138,8 +140,9 @@ def test_a_quench_is_logged_once(store):
     add(store)
     store.log_quench(search, 1, 0, "broken", float("nan"), None, 5, None)
     store.log_quench(search, 0, 0, "ok", -1.0, POSITIONS, 6, 1)
-    store.log_quench(search, 1, 0, "ok", -2.0, POSITIONS, 7, 1)
+    store.log_quench(search, 1, 0, "ok", -2.0, POSITIONS, 7, 1, 66)
     store.log_quench(search, 0, 1, "broken", float("nan"), None, 8, None)
+    assert [q.hessian_vector_products for q in store.quenches(search)] == [0, 66, 0]
     assert [(q.walker, q.status, q.energy) for q in store.quenches(search, 0)] == [
         (0, "ok", -1.0),
         (1, "ok", -2.0),
@@ -198,6 +201,26 @@ def test_an_empty_file_is_not_a_landscape_but_can_become_one(path):
     assert "is empty" in refusal(Store.open, path)
     Store.create(path, {"molecule": "X4"}).close()
     Store.open(path).close()
+
+
+def test_the_first_schema_is_brought_up_to_date(path):
+    """It did not count Hessian-vector products; nothing else changes."""
+    with closing(Store.create(path, {"molecule": "X4"})) as store:
+        search = store.search("a", {})
+        add(store)
+        store.log_quench(search, 0, 0, "ok", -1.0, POSITIONS, 6, 1)
+    with closing(sqlite3.connect(path)) as connection:
+        for table in ("search", "quench"):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN hessian_vector_products")
+        connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+        connection.commit()
+    for _ in range(2):
+        with closing(Store.open(path)) as store:
+            assert store.meta()["schema_version"] == 2
+            (quench,) = store.quenches(search)
+            assert (quench.status, quench.gradient_calls, quench.minimum) == ("ok", 6, 1)
+            assert quench.hessian_vector_products == 0
+            assert store.searches()[0].hessian_vector_products == 0
 
 
 def test_a_later_schema_is_refused(path):

@@ -211,25 +211,41 @@ class CompiledPotential(Potential):
         positions, vectors = self._padded(positions), self._padded(vectors)
         products = np.full(positions.shape, np.nan, self.dtype)
         lanes = np.flatnonzero(np.isfinite(positions).all(axis=(1, 2)))
-        for chunk, (product,) in self._map(_products, lanes, positions, vectors):
-            products[chunk] = product
+        if self._platform == "cpu":
+            for lane in lanes:
+                products[lane] = self._columns(positions, lane, vectors[lane : lane + 1])[0]
+        else:
+            for chunk, (product,) in self._map(_products, lanes, positions, vectors):
+                products[chunk] = product
         return products[:, : len(self.numbers)]
 
     def hessians(self, positions):
-        size = 3 * len(self.numbers)
-        if len(positions) == 0:
-            return np.empty((0, size, size), self.dtype)
+        atoms, size = len(self.numbers), 3 * len(self.numbers)
         padded = self._padded(positions)
-        lanes = np.flatnonzero(np.isfinite(padded).all(axis=(1, 2)))
         hessians = np.full((len(padded), size, size), np.nan, self.dtype)
-        # a CPU takes a few columns at a time, since more would leave its cache
-        on_cpu = self._platform == "cpu"
-        columns = HESSIAN_COLUMNS if on_cpu else min(self.lanes_per_call, 3 * self._atoms)
-        kernel = partial(_hessians, columns)
-        for chunk, (rows,) in self._map(kernel, lanes, padded, lanes_per_call=1):
-            # rows of padding atoms are zero, and computed all the same: their code is shared
-            hessians[chunk] = rows[:, :size, : len(self.numbers)].reshape(-1, size, size)
+        basis = np.zeros((size, self._atoms, 3), self.dtype)
+        basis[np.arange(size), np.arange(size) // 3, np.arange(size) % 3] = 1
+        for lane in np.flatnonzero(np.isfinite(padded).all(axis=(1, 2))):
+            rows = self._columns(padded, lane, basis)
+            hessians[lane] = rows[:, :atoms].reshape(size, size)
         return (hessians + hessians.transpose(0, 2, 1)) / 2
+
+    def _columns(self, positions: np.ndarray, lane: int, directions: np.ndarray) -> np.ndarray:
+        """The Hessian of one lane times up to 3N directions, (M, N, 3).
+
+        One compiled program serves a whole Hessian and a single product.
+        """
+        # a CPU takes one column at a time, since more would leave its cache
+        width = 1 if self._platform == "cpu" else min(self.lanes_per_call, 3 * self._atoms)
+        room = -(-3 * self._atoms // width) * width
+        padded = np.zeros((room, *directions.shape[1:]), self.dtype)
+        padded[: len(directions)] = directions
+        x = positions[lane : lane + 1]
+        lists = jax.tree.map(lambda leaf: leaf[0], self.listed(np.array([lane]), x))
+        found = _times_hessian(
+            width, self.function, self.inputs, lists, x[0], padded, len(directions)
+        )
+        return np.asarray(found)[: len(directions)]
 
     def _padded(self, array: np.ndarray) -> np.ndarray:
         array = np.asarray(array, self.dtype)
@@ -257,11 +273,11 @@ class CompiledPotential(Potential):
     def _lanes_key(self) -> tuple[Any, ...]:
         return self.function, self._atoms, self.dtype, self.device
 
-    def _map(self, kernel: Callable, lanes: np.ndarray, *arrays, lanes_per_call: int | None = None):
+    def _map(self, kernel: Callable, lanes: np.ndarray, *arrays):
         """Yields (lanes, results) chunk by chunk. The first array holds the positions."""
         start = 0
         while start < len(lanes):
-            size = lanes_per_call or self.lanes_per_call
+            size = self.lanes_per_call
             if size > 1:  # a few sizes only, each of which is compiled once
                 size = min(size, 2 ** int(np.ceil(np.log2(len(lanes)))))
             chunk = lanes[start : start + size]
@@ -305,14 +321,16 @@ def _products(function, inputs, lists, positions, vectors):
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _hessians(columns, function, inputs, lists, positions):
-    def hessian(x, lists):
-        _, push = jax.linearize(jax.grad(lambda y: function(inputs, y, lists)), x)
-        basis = jnp.eye(x.size, dtype=x.dtype).reshape(-1, *x.shape)
-        return jax.lax.map(push, basis, batch_size=columns)
+def _times_hessian(width, function, inputs, lists, x, directions, count):
+    """The Hessian at x times the first `count` directions, `width` of them at a time."""
+    _, push = jax.linearize(jax.grad(lambda y: function(inputs, y, lists)), x)
+    blocks = directions.reshape(-1, width, *x.shape)
 
-    return (jax.vmap(hessian)(positions, lists),)
+    def push_block(k, products):
+        return products.at[k].set(jax.vmap(push)(blocks[k]))
+
+    products = jax.lax.fori_loop(0, -(-count // width), push_block, jnp.zeros_like(blocks))
+    return products.reshape(directions.shape)
 
 
-HESSIAN_COLUMNS = 6
 _LANES_FOUND: dict[tuple[Any, ...], int] = {}

@@ -10,6 +10,11 @@ from topokrates.model.mixed import Structure, bucket, energies_and_forces
 
 
 @pytest.fixture(scope="module")
+def network(make_network):
+    return make_network(layers=1)
+
+
+@pytest.fixture(scope="module")
 def structures(structure):
     """Five molecules of one bucket, one of them an ion."""
     made = [Structure(*structure(atoms, seed=atoms)) for atoms in (5, 6, 7, 8, 6)]

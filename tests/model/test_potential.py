@@ -160,6 +160,18 @@ def replace_lanes(potential, lanes):
     return copy
 
 
+def test_a_device_of_many_processors_gives_the_same_second_derivatives(molecule, monkeypatch):
+    """There products of several lanes, and columns of a Hessian, are computed side by side."""
+    potential, batch = molecule
+    vectors = np.random.default_rng(5).normal(size=batch.shape)
+    expected = potential.hessian_vector_products(batch, vectors), potential.hessians(batch[:1])
+    monkeypatch.setattr(CompiledPotential, "_platform", "gpu")
+    many = replace_lanes(potential, 4)
+    found = many.hessian_vector_products(batch, vectors), many.hessians(batch[:1])
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+
+
 def test_a_device_that_is_too_small_gets_fewer_lanes_at_a_time(molecule, monkeypatch):
     """What does not fit is halved until it does, and that is remembered."""
     potential, batch = molecule

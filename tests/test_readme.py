@@ -21,6 +21,7 @@ def test_snippet_runs(snippet, tmp_path, monkeypatch, capsys):
         assert energies == pytest.approx(known, abs=1e-6)
     else:
         assert names["hessians"].shape == (1, 39, 39)
+        assert [proof.status for proof in names["certificates"]] == ["certified"] * 2
 
 
 def test_commands_parse():

@@ -74,8 +74,11 @@ def print_landscape(landscape: Landscape, everything: bool = False) -> None:
         say(
             console,
             f"search: {search['searcher']}, seed {search['seed']}, {search['walkers']} walkers, "
-            f"{search['quenches_done']} of {search['quenches_target']} quenches, "
-            f"{search['gradient_calls']} gradient calls, "
+            f"{search['quenches_done']} of {search['quenches_target']} quenches,",
+        )
+        say(
+            console,
+            f"  {search['gradient_calls']} gradient calls, "
             f"{search['hessian_vector_products']} Hessian-vector products",
         )
 

@@ -250,7 +250,8 @@ def test_the_json_object_of_a_molecule(peptide):
     landscape.add_link((1, 2), -9.8, structure(landscape, 3), True, 1e-5, 1, -0.2)
     link(landscape, 1, 3, -9.7, verified=False)
     landscape.store.search("key", {"searcher": "minima-hopping", "seed": 0, "walkers": 4})
-    landscape.store.save_search("key", step=5, done=20, target=30, gradient_calls=999)
+    spent = {"gradient_calls": 999, "hessian_vector_products": 66}
+    landscape.store.save_search("key", step=5, done=20, target=30, **spent)
     data = landscape.to_dict()
     assert json.loads(json.dumps(data, allow_nan=False)) == data
     (phi, psi), *rest = peptide.dihedral_table(peptide.positions)
@@ -276,6 +277,7 @@ def test_the_json_object_of_a_molecule(peptide):
         "quenches_done": 20,
         "quenches_target": 30,
         "gradient_calls": 999,
+        "hessian_vector_products": 66,
     }
     assert data == {
         "molecule": "Ac-Ala-NHMe",

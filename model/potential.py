@@ -213,7 +213,7 @@ class CompiledPotential(Potential):
         lanes = np.flatnonzero(np.isfinite(positions).all(axis=(1, 2)))
         if self._platform == "cpu":
             for lane in lanes:
-                products[lane] = self._columns(positions, lane, vectors[lane : lane + 1])[0]
+                products[lane] = self._columns(positions, int(lane), vectors[lane : lane + 1])[0]
         else:
             for chunk, (product,) in self._map(_products, lanes, positions, vectors):
                 products[chunk] = product
@@ -226,7 +226,7 @@ class CompiledPotential(Potential):
         basis = np.zeros((size, self._atoms, 3), self.dtype)
         basis[np.arange(size), np.arange(size) // 3, np.arange(size) % 3] = 1
         for lane in np.flatnonzero(np.isfinite(padded).all(axis=(1, 2))):
-            rows = self._columns(padded, lane, basis)
+            rows = self._columns(padded, int(lane), basis)
             hessians[lane] = rows[:, :atoms].reshape(size, size)
         return (hessians + hessians.transpose(0, 2, 1)) / 2
 

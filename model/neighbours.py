@@ -88,7 +88,8 @@ class NeighbourList:
         every = max(n * (n - 1) // 2, 1)
         # what conformers of peptides of 19 to 55 atoms need at 4.5 Å, and no more than a protein
         usual = n * min((4.8 + 0.128 * n) * (self.cutoff / 4.5) ** 2, 0.21 * self.cutoff**3)
-        length = usual
+        # of a larger molecule, extended conformers are worth a program of their own
+        length = usual if n <= 32 else 0.8 * usual
         while length < found:
             length *= 1.25
         length = -(-int(length) // 8) * 8

@@ -14,7 +14,7 @@ from topokrates.model import radial, splines
 from topokrates.model.attention import norm
 
 # Singular values of the radial networks below this part of the largest are left out. Forces of
-# SO3LR then differ by about 1e-9 eV/Å from those of the networks.
+# SO3LR then differ by less than 1e-7 eV/Å from those of the networks.
 TOLERANCE = 1e-9
 CLOSEST = 0.5  # Å: nearer than this atoms never come, and the tolerance is not kept
 KINDS = ("feature", "euclidean")

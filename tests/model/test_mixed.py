@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from topokrates.model.errors import InputError
-from topokrates.model.mixed import Structure, bucket, energies_and_forces
+from topokrates.model.layout import Edges, Rows
+from topokrates.model.mixed import Structure, _joined, bucket, energies_and_forces
+from topokrates.model.neighbours import every_pair
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,24 @@ def test_a_broken_structure_breaks_no_other(network, structures):
     for k in (0, 2, 3, 4):
         assert found[k] == pytest.approx(expected[k], abs=1e-9)
         np.testing.assert_allclose(found_forces[k], forces[k], atol=1e-9)
+
+
+def test_lists_of_different_lengths_are_joined_without_new_pairs():
+    short = {"near": Rows(np.array([[[1], [0], [2]]], np.int32)), "far": every(2)}
+    long = {"near": Rows(np.array([[[1, 2], [0, 1], [0, 2]]], np.int32)), "far": every(3)}
+    joined = _joined([short, long])
+    own = np.arange(3)[:, None]
+    rows = joined["near"].senders
+    assert rows.shape == (2, 3, 2)
+    np.testing.assert_array_equal(rows[0, :, 1:], own)  # an atom's own number is padding
+    np.testing.assert_array_equal(rows[1], long["near"].senders[0])
+    i, j = joined["far"]
+    assert i.shape == (2, 3)
+    assert [(int(a), int(b)) for a, b in zip(i[0], j[0], strict=True) if a != b] == [(0, 1)]
+
+
+def every(atoms):
+    return Edges(*(ends[None] for ends in every_pair(atoms)))
 
 
 def test_buckets_hold_what_they_are_for_and_not_much_more():

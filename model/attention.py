@@ -22,12 +22,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from topokrates.model import splines
+from topokrates.model import products, splines
 from topokrates.model.layout import Pairs
+from topokrates.model.products import PRECISION
 from topokrates.model.spherical import contract, degree_matrix
-
-# GPUs would multiply matrices in TF32, whose force noise of 1e-3 eV/Å no minimiser can get below.
-PRECISION = jax.lax.Precision.HIGHEST
 
 
 class Geometry(NamedTuple):
@@ -79,15 +77,10 @@ def send(
     Returns:
         dx (N, F) and dchi (N, sum of 2l + 1).
     """
-    pairs, features = geometry.pairs, values.shape[-1]
-    v_i, v_j = pairs.ends(values)
-
-    def spread(weights: Array) -> Array:
-        return jnp.repeat(weights, features // weights.shape[-1], axis=-1)
-
+    pairs = geometry.pairs
     # seen from the other end, harmonics of odd degree change sign
     parity = jnp.asarray([(-1.0) ** degree for degree in degrees], values.dtype)
-    dx = pairs.collect(spread(forth.features) * v_j, back and spread(back.features) * v_i)
+    dx = products.send(pairs, forth.features, back and back.features, values)
     dchi = pairs.collect(
         per_order(forth.degrees, degrees) * geometry.harmonics,
         back and per_order(back.degrees * parity, degrees) * geometry.harmonics,
@@ -129,12 +122,10 @@ class Attention(nn.Module):
             return per_head(x, self.param(name, init, (heads, width, width)))
 
         def alpha(heads: int, kind: str) -> list[Array]:
-            q_i, q_j = pairs.ends(of_heads(heads, f"{kind}_query"))
-            k_i, k_j = pairs.ends(of_heads(heads, f"{kind}_key"))
+            q, k = (of_heads(heads, f"{kind}_{name}") for name in ("query", "key"))
             w = Filter(features, name=f"{kind}_filter")(geometry.basis, invariants)
             scale = (geometry.cut / norm(self.message_norm, features, heads))[..., None]
-            products = [q_i * w * k_j, q_j * w * k_i] if pairs.mutual else [q_i * w * k_j]
-            return [sum_heads(product, heads) * scale for product in products]
+            return [sums * scale for sums in products.weigh(pairs, q, w, k, heads)]
 
         weights = zip(
             alpha(self.heads, "feature"), alpha(len(self.degrees), "euclidean"), strict=True
@@ -161,13 +152,12 @@ class CompactAttention(nn.Module):
 
         def alpha(heads: int, kind: str) -> list[Array]:
             # the norm is in the query
-            q_i, q_j = pairs.ends(of_heads(f"{kind}_query"))
-            k_i, k_j = pairs.ends(of_heads(f"{kind}_key"))
+            q, k = of_heads(f"{kind}_query"), of_heads(f"{kind}_key")
             hidden = nn.silu(dense(features // 4, f"{kind}_spherical")(invariants))
             known = jnp.concatenate([geometry.basis, hidden], axis=-1)
             w = dense(features, f"{kind}_filter")(known)
-            products = [q_i * w * k_j, q_j * w * k_i] if pairs.mutual else [q_i * w * k_j]
-            return [sum_heads(product, heads) * geometry.cut[..., None] for product in products]
+            sums = products.weigh(pairs, q, w, k, heads)
+            return [each * geometry.cut[..., None] for each in sums]
 
         of_features, of_degrees = (
             alpha(self.heads, "feature"),
@@ -218,11 +208,6 @@ def per_head(x: Array, kernel: Array) -> Array:
     """One small matrix per head: (N, F) with (heads, D, D) to (N, F)."""
     split = x.reshape(len(x), len(kernel), -1)
     return jnp.einsum("nhd,hde->nhe", split, kernel, precision=PRECISION).reshape(x.shape)
-
-
-def sum_heads(products: Array, heads: int) -> Array:
-    """Sums over the channels of each head: (..., F) to (..., heads)."""
-    return jnp.sum(products.reshape(*products.shape[:-1], heads, -1), axis=-1)
 
 
 def _invariants(chi: Array | None, pairs: Pairs, degrees: Sequence[int], dtype) -> Array:

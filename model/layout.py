@@ -21,10 +21,31 @@ LAYOUTS = ("edges", "rows", "all")
 
 
 class Edges(NamedTuple):
-    """Unordered pairs, each once: atoms (E,) and (E,). An entry of one atom twice is padding."""
+    """Unordered pairs, each once: atoms (E,) and (E,). An entry of one atom twice is padding.
+
+    Attributes:
+        receivers, senders: atoms of each pair.
+        nothing: a zero that a compiler cannot know to be one, for `read`; None in lists of the host.
+    """
 
     receivers: Any
     senders: Any
+    nothing: Any = None
+
+    def read(self, values: Array, end: int, occasion: int = 0) -> Array:
+        """What the receivers (end 0) or senders (1) hold: (N, ...) to (E, ...).
+
+        Readings on different occasions are different to a compiler, which then rather reads
+        twice than stores what was read.
+        """
+        index = self[end]
+        return _take(values, index + occasion * self.nothing if occasion else index)
+
+    def add(self, to_receivers: Array, to_senders: Array, atoms: int) -> Array:
+        """Messages (E, ...), summed on their atoms: (atoms, ...)."""
+        sums = jnp.zeros((atoms, *to_receivers.shape[1:]), to_receivers.dtype)
+        sums = sums.at[self.receivers].add(to_receivers, mode="promise_in_bounds")
+        return sums.at[self.senders].add(to_senders, mode="promise_in_bounds")
 
 
 class Rows(NamedTuple):
@@ -60,7 +81,7 @@ class Pairs(NamedTuple):
         """What receivers and senders hold: (N, ...) to two of S + (...), or of a shape that
         broadcasts to it."""
         if isinstance(self.listed, Edges):
-            return _take(values, self.listed.receivers), _take(values, self.listed.senders)
+            return self.listed.read(values, 0), self.listed.read(values, 1)
         if isinstance(self.listed, Rows):
             return values[:, None], _take(values, self.listed.senders)
         return values[:, None], values[None]
@@ -75,9 +96,7 @@ class Pairs(NamedTuple):
         if not isinstance(self.listed, Edges):
             return jnp.sum(to_receivers, axis=1)
         assert to_senders is not None
-        sums = jnp.zeros((self.atoms, *to_receivers.shape[1:]), to_receivers.dtype)
-        sums = sums.at[self.listed.receivers].add(to_receivers, mode="promise_in_bounds")
-        return sums.at[self.listed.senders].add(to_senders, mode="promise_in_bounds")
+        return self.listed.add(to_receivers, to_senders, self.atoms)
 
     def total(self, values: Array) -> Array:
         """Sum of a symmetric quantity over all pairs, each counted once; values of shape S."""
@@ -102,6 +121,8 @@ def pairs_within(
             looks at every pair.
     """
     atoms = len(positions)
+    if isinstance(listed, Edges):
+        listed = listed._replace(nothing=jnp.minimum(jnp.sum(real, dtype=jnp.int32), 0))
     index = jnp.arange(atoms)
     blank = Pairs(positions, positions, real, listed, atoms)
     start, end = blank.ends(positions)

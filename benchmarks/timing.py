@@ -14,7 +14,7 @@ from limits import Limits, edges, median_and_least, plain_work, timed
 from peers.client import PeerError, Torch, pack, unpack
 from structures import helix, polyalanine, rattled
 
-from topokrates.model import so3krates
+from topokrates.model import attention, products, programs, so3krates
 from topokrates.model.errors import InputError
 from topokrates.model.layout import LAYOUTS
 from topokrates.model.network import NetworkForceField, NetworkPotential
@@ -218,14 +218,16 @@ class Timing:
 @contextmanager
 def default_precision() -> Iterator[None]:
     """Networks multiply matrices as the device likes best, while this lasts."""
-    before = so3krates.PRECISION
-    so3krates.PRECISION = jax.lax.Precision.DEFAULT
-    jax.clear_caches()  # the constant is no argument: what is compiled holds its value
+    modules = products, attention, so3krates
+    for module in modules:
+        module.PRECISION = jax.lax.Precision.DEFAULT
+    programs.forget()  # the constant is no argument: what is compiled holds its value
     try:
         yield
     finally:
-        so3krates.PRECISION = before
-        jax.clear_caches()
+        for module in modules:
+            module.PRECISION = jax.lax.Precision.HIGHEST
+        programs.forget()
 
 
 def bind(field: NetworkForceField, numbers: np.ndarray, layout: str) -> NetworkPotential:

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from math import sqrt
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array

@@ -21,25 +21,18 @@ LAYOUTS = ("edges", "rows", "all")
 
 
 class Edges(NamedTuple):
-    """Unordered pairs, each once: atoms (E,) and (E,). An entry of one atom twice is padding.
-
-    Attributes:
-        receivers, senders: atoms of each pair.
-        nothing: a zero that a compiler cannot know to be one, for `read`; None in lists of the host.
-    """
+    """Unordered pairs, each once: atoms (E,) and (E,). An entry of one atom twice is padding."""
 
     receivers: Any
     senders: Any
-    nothing: Any = None
 
-    def read(self, values: Array, end: int, occasion: int = 0) -> Array:
+    def read(self, values: Array, end: int, nothing: Array | int = 0) -> Array:
         """What the receivers (end 0) or senders (1) hold: (N, ...) to (E, ...).
 
-        Readings on different occasions are different to a compiler, which then rather reads
-        twice than stores what was read.
+        A zero that a compiler cannot know to be one makes a reading different from others: it then
+        rather reads twice than stores what was read.
         """
-        index = self[end]
-        return _take(values, index + occasion * self.nothing if occasion else index)
+        return _take(values, self[end] + nothing)
 
     def add(self, to_receivers: Array, to_senders: Array, atoms: int) -> Array:
         """Messages (E, ...), summed on their atoms: (atoms, ...)."""
@@ -64,6 +57,7 @@ class Pairs(NamedTuple):
         mask: True where the pair exists, shape S.
         listed: the list behind it; None for all pairs.
         atoms: N.
+        nothing: a zero, int32, that a compiler cannot know to be one; see `Edges.read`.
     """
 
     vectors: Array
@@ -71,6 +65,7 @@ class Pairs(NamedTuple):
     mask: Array
     listed: Edges | Rows | None
     atoms: int
+    nothing: Array
 
     @property
     def mutual(self) -> bool:
@@ -121,10 +116,9 @@ def pairs_within(
             looks at every pair.
     """
     atoms = len(positions)
-    if isinstance(listed, Edges):
-        listed = listed._replace(nothing=jnp.minimum(jnp.sum(real, dtype=jnp.int32), 0))
     index = jnp.arange(atoms)
-    blank = Pairs(positions, positions, real, listed, atoms)
+    nothing = jnp.minimum(jnp.sum(real, dtype=jnp.int32), 0)
+    blank = Pairs(positions, positions, real, listed, atoms, nothing)
     start, end = blank.ends(positions)
     i, j = blank.ends(index)
     real_i, real_j = blank.ends(real)
@@ -136,4 +130,4 @@ def pairs_within(
     placeholder = jnp.asarray([0.0, 0.0, cutoff or 10.0], positions.dtype)
     vectors = jnp.where(mask[..., None], vectors, placeholder)
     distances = jnp.sqrt(jnp.sum(vectors**2, axis=-1))
-    return Pairs(vectors, distances, mask, listed, atoms)
+    return Pairs(vectors, distances, mask, listed, atoms, nothing)

@@ -1,10 +1,7 @@
 """Force fields by name: what `--model` takes."""
 
-import contextlib
-import hashlib
 import importlib
 import os
-import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -75,35 +72,19 @@ def load(
         from topokrates.model.analytic import LennardJones
 
         return LennardJones(**settings | {"dtype": "float64"})
-    from topokrates.model import weights
+    from topokrates.model import programs, weights
     from topokrates.model.network import NetworkForceField
 
     if name != DEFAULT and not Path(name).exists() and not Path(name).suffix:
         raise InputError(f"unknown model {name!r}: use {', '.join(names())} or a weights file")
     loaded = weights.load(name, progress=progress)
-    _remember_programs(weights.cache_folder() / "programs")
+    programs.remember(weights.cache_folder() / "programs")
     return NetworkForceField(loaded, long_range_cutoff, **settings)
 
 
 def names() -> list[str]:
     """The names that `load` knows without a file."""
     return ["so3lr", "LJ", *(f"tblite:{method}" for method in TBLITE_METHODS)]
-
-
-def _remember_programs(folder: Path) -> None:
-    """Keeps compiled programs for the next start, unless the user set a place of their own."""
-    import jax
-
-    if jax.config.values.get("jax_compilation_cache_dir") is not None:
-        return
-    # a program is made for one processor: machines that share a home must not share programs
-    processor = platform.processor() + platform.machine()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor += next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    digest = hashlib.sha256(processor.encode()).hexdigest()[:12]
-    jax.config.update("jax_compilation_cache_dir", str(folder / digest))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def _device(name: str | None):

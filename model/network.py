@@ -1,7 +1,7 @@
 """A trained SO3krates as a force field that can be bound to a molecule."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import Any
 
@@ -36,6 +36,14 @@ class NetworkEnergy:
 
     module: SO3krates
     long_range_cutoff: float | None
+
+    @property
+    def key(self) -> str:
+        """All that the arithmetic depends on."""
+        own = {"parent", "name"}  # what every flax module has
+        attributes = [f.name for f in fields(self.module) if f.name not in own]
+        values = {name: getattr(self.module, name) for name in attributes}
+        return f"{type(self.module).__name__} {values} {self.long_range_cutoff}"
 
     def parts(self, inputs: dict[str, Any], positions: Array, lists: Lists) -> Energies:
         """The energy and what it is made of."""

@@ -12,13 +12,15 @@ one structure at a time, which stays in its cache; a GPU takes as many as fit.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+
+from topokrates.model import programs
 
 Device = Any  # a jax.Device or None; jax gives type checkers no name for it
 
@@ -114,7 +116,11 @@ class Potential(ABC):
 
 
 class EnergyFunction(Protocol):
-    """A pure, hashable function of jax arrays: what is compiled once for all of its inputs."""
+    """A pure, hashable function of jax arrays: what is compiled once for all of its inputs.
+
+    One that takes long to compile has a `key`: a string that says all that its arithmetic depends
+    on, by which its programs are kept on disk.
+    """
 
     def __call__(self, inputs: Any, positions: Array, lists: Any) -> Array:
         """(N, 3), and lists of pairs where it asked for them, to the energy, a scalar."""
@@ -175,6 +181,8 @@ class CompiledPotential(Potential):
 
         self._raw = inputs
         self.inputs = jax.device_put(jax.tree.map(cast, inputs), device)
+        self._input_leaves = jax.tree.leaves(self.inputs)
+        self._programs: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
     def with_dtype(self, dtype: str) -> Self:
         if np.dtype(dtype) == self.dtype:
@@ -242,9 +250,8 @@ class CompiledPotential(Potential):
         padded[: len(directions)] = directions
         x = positions[lane : lane + 1]
         lists = jax.tree.map(lambda leaf: leaf[0], self.listed(np.array([lane]), x))
-        found = _times_hessian(
-            width, self.function, self.inputs, lists, x[0], padded, len(directions)
-        )
+        count = np.int32(len(directions))
+        found = self._run(_times_hessian, (width,), lists, x[0], padded, count)
         return np.asarray(found)[: len(directions)]
 
     def _padded(self, array: np.ndarray) -> np.ndarray:
@@ -287,7 +294,7 @@ class CompiledPotential(Potential):
             try:
                 results = [
                     np.asarray(result)[: len(chunk)]
-                    for result in kernel(self.function, self.inputs, lists, *inputs)
+                    for result in self._run(kernel, (), lists, *inputs)
                 ]
             except jax.errors.JaxRuntimeError as error:
                 if size == 1 or "RESOURCE_EXHAUSTED" not in str(error):
@@ -298,12 +305,22 @@ class CompiledPotential(Potential):
             yield chunk, results
             start += size
 
+    def _run(self, kernel: Callable, static: tuple[Any, ...], *arrays: Any) -> Any:
+        """A kernel's results, by the program for arrays of these shapes."""
+        leaves, tree = jax.tree.flatten(arrays)
+        key = kernel, static, tree, tuple(leaf.shape for leaf in leaves)
+        program = self._programs.get(key)
+        if program is None:
+            arguments = (self.inputs, *arrays)
+            program = programs.load(kernel, (self.function, *static), arguments, self._platform)
+            self._programs[key] = program
+        return program(*self._input_leaves, *leaves)
+
     def listed(self, lanes: np.ndarray, positions: np.ndarray) -> Any:
         """Lists of pairs of padded structures (B, N, 3), for `function`."""
         return self._lists(lanes, positions) if self._lists else {}
 
 
-@partial(jax.jit, static_argnums=0)
 def _energies_and_gradients(function, inputs, lists, positions):
     def energy(x, lists):
         return function(inputs, x, lists)
@@ -311,7 +328,6 @@ def _energies_and_gradients(function, inputs, lists, positions):
     return jax.vmap(jax.value_and_grad(energy))(positions, lists)
 
 
-@partial(jax.jit, static_argnums=0)
 def _products(function, inputs, lists, positions, vectors):
     def product(x, v, lists):
         gradient = jax.grad(lambda y: function(inputs, y, lists))
@@ -320,8 +336,7 @@ def _products(function, inputs, lists, positions, vectors):
     return (jax.vmap(product)(positions, vectors, lists),)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _times_hessian(width, function, inputs, lists, x, directions, count):
+def _times_hessian(function, width, inputs, lists, x, directions, count):
     """The Hessian at x times the first `count` directions, `width` of them at a time."""
     _, push = jax.linearize(jax.grad(lambda y: function(inputs, y, lists)), x)
     blocks = directions.reshape(-1, width, *x.shape)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from topokrates import internals, quench
-from topokrates.model import models, parameters
+from topokrates.model import models, parameters, programs
 from topokrates.model.errors import InputError
 from topokrates.model.network import NetworkForceField
 
@@ -53,6 +53,20 @@ def random_weights(seed: int = 0, **changes) -> parameters.Weights:
             values /= np.sqrt(shape[-1])
         flat[name] = values
     return parameters.build(architecture, ELEMENTS, flat, name="random", source="noise")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_kept_programs():
+    """Tests change arithmetic behind the back of what names a kept program."""
+    remember = programs.remember
+
+    def remember_compiled(folder):
+        remember(folder)
+        programs._folder = None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(programs, "remember", remember_compiled)
+        yield
 
 
 @pytest.fixture(scope="session")

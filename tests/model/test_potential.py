@@ -177,15 +177,15 @@ def test_a_device_that_is_too_small_gets_fewer_lanes_at_a_time(molecule, monkeyp
     potential, batch = molecule
     asked = []
 
-    def limited(function, inputs, lists, positions):
+    def limited(self, kernel, static, lists, positions):
         asked.append(len(positions))
         if len(positions) > 2:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
-        return compiled(function, inputs, lists, positions)
+        return run(self, kernel, static, lists, positions)
 
-    compiled = module._energies_and_gradients
+    run = module.CompiledPotential._run
     energies, forces = potential.energies_and_forces(batch)
-    monkeypatch.setattr(module, "_energies_and_gradients", limited)
+    monkeypatch.setattr(module.CompiledPotential, "_run", limited)
     monkeypatch.setattr(module, "_LANES_FOUND", {})
     small = replace_lanes(potential, 8)
     for _ in range(2):

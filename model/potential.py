@@ -260,6 +260,12 @@ class CompiledPotential(Potential):
         return np.pad(array, ((0, 0), (0, missing), (0, 0))) if missing else array
 
     @property
+    def closed(self) -> bool:
+        """Whether the energy needs nothing from the host but the positions, in float64."""
+        whole = self._atoms == len(self.numbers)
+        return self._lists is None and whole and self.dtype == np.float64
+
+    @property
     def _platform(self) -> str:
         return (self.device or jax.devices()[0]).platform
 

@@ -9,7 +9,7 @@ from structures import cluster_starts, hot_starts
 
 from topokrates.certify import Certificate, certify, certify_all
 from topokrates.internals import Coordinates, coordinates
-from topokrates.model.potential import Potential
+from topokrates.model.potential import CompiledPotential, Potential
 from topokrates.molecule import Molecule
 from topokrates.relax import Descent, Status, Usage, descend
 
@@ -97,17 +97,21 @@ def warm(case: Case, force: float, lanes: int) -> None:
 def minimise(case: Case, force: float, lanes: int, report: Callable[[str], None]) -> Ours:
     """Every start to `force`; nothing is certified yet."""
     report(f"{case.molecule.name}: {len(case.starts)} descents in {lanes} lanes")
+    # what a compiled loop can hold must not be hidden from it
+    closed = isinstance(case.potential, CompiledPotential) and case.potential.closed
     stepping, usage = Stepping(case.potential), Usage()
+    potential = case.potential if closed else stepping
     began = time.perf_counter()
-    ended = list(descend(stepping, case.coordinates, case.starts, force, lanes=lanes, usage=usage))
+    ended = list(descend(potential, case.coordinates, case.starts, force, lanes=lanes, usage=usage))
     seconds = time.perf_counter() - began
+    computed = usage.lane_steps if closed else lanes * stepping.steps
     return Ours(
         sorted(ended, key=lambda descent: descent.index),
         [],
         seconds,
         0.0,
         usage.useful,
-        usage.useful_lane_steps / max(lanes * stepping.steps, 1),
+        usage.useful_lane_steps / max(computed, 1),
         usage.handed_over,
     )
 

@@ -27,11 +27,11 @@ import numpy as np
 from topokrates import steps, swift
 from topokrates.internals import Coordinates
 from topokrates.model.potential import CompiledPotential, Potential
+from topokrates.swift import EXPLODED_FORCE
 
 DESCENT_FORCE = 1e-3  # where a descent ends and recognition or polish begins
 MAX_STEPS = 1000
 LARGEST_STEP = 0.4  # Å or radians, of any one coordinate
-EXPLODED_FORCE = 1e12
 CHUNK_CPU, CHUNK_OTHERS = 4, 64  # lanes whose steps are computed together
 
 

@@ -11,6 +11,7 @@ is beside it, and what it cost is entered with the quench that needed it.
 
 import json
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,32 @@ from topokrates.search import searcher_module
 from topokrates.search.state import Outcome, pack, unpack
 
 WAITING = "waiting"  # a descent that converged and is not settled yet
+
+
+@dataclass
+class _Spent:
+    """What the quenches of a search have cost, and where those of its finished rounds ended."""
+
+    done: int = 0
+    gradient_calls: int = 0
+    hessian_vector_products: int = 0
+    visits: Counter[int | None] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, rows: list[QuenchRecord], step: int) -> "_Spent":
+        """Of all quenches so far; those of `step` are not visits yet."""
+        spent = cls()
+        for row in rows:
+            spent.add(row)
+        spent.visits.update(row.minimum for row in rows if row.step < step)
+        return spent
+
+    def add(self, row: QuenchRecord, instead_of: QuenchRecord | None = None) -> None:
+        for one, sign in ((row, 1), (instead_of, -1)):
+            if one is not None:
+                self.done += sign * (one.status != WAITING)
+                self.gradient_calls += sign * one.gradient_calls
+                self.hessian_vector_products += sign * one.hessian_vector_products
 
 
 class Search:
@@ -55,12 +82,14 @@ class Search:
         self.key = json.dumps(described, sort_keys=True)
         self.id = landscape.store.search(self.key, described)
         self.quencher = Quencher(landscape, potential)
+        self._spent = _Spent()
 
     def run(self, quenches: int, progress: Progress) -> None:
         """Goes on until this search has made `quenches` quenches in all its runs together."""
         record = self.landscape.store.load_search(self.key)
         assert record is not None
         step, target = record.step, max(quenches, record.target)
+        self._spent = _Spent.of(self.landscape.store.quenches(self.id), step)
         state = (
             unpack(self.module.State, record.state)
             if record.state is not None
@@ -81,14 +110,13 @@ class Search:
         progress.advance(quenches, self._standing())
 
     def _save(self, step: int, target: int, state: bytes | None) -> None:
-        rows = self.landscape.store.quenches(self.id)
         self.landscape.store.save_search(
             self.key,
             step=step,
-            done=sum(row.status != WAITING for row in rows),
+            done=self._spent.done,
             target=target,
-            gradient_calls=sum(row.gradient_calls for row in rows),
-            hessian_vector_products=sum(row.hessian_vector_products for row in rows),
+            gradient_calls=self._spent.gradient_calls,
+            hessian_vector_products=self._spent.hessian_vector_products,
             state=state,
         )
 
@@ -123,6 +151,7 @@ class Search:
                     None,
                 )
                 self._log(rows[walker])
+                self._spent.add(rows[walker])
         proofs = self._prove([rows[walker] for walker in range(wanted)])
         for walker in range(wanted):
             if rows[walker].status == WAITING:
@@ -155,14 +184,17 @@ class Search:
                 minimum=settled.minimum,
             )
 
-        settled = self.quencher.settle(
-            row.positions,
-            row.energy,
-            Status.CONVERGED,
-            lambda settled: self._log(after(settled)),
-            proof,
+        settled = after(
+            self.quencher.settle(
+                row.positions,
+                row.energy,
+                Status.CONVERGED,
+                lambda settled: self._log(after(settled)),
+                proof,
+            )
         )
-        return after(settled)
+        self._spent.add(settled, instead_of=row)
+        return settled
 
     def _log(self, row: QuenchRecord) -> None:
         self.landscape.store.log_quench(
@@ -179,8 +211,7 @@ class Search:
 
     def _follow(self, state: Any, step: int, rows: list[QuenchRecord]) -> Any:
         """The searcher's state after a round."""
-        earlier = self.landscape.store.quenches(self.id)
-        seen = Counter(row.minimum for row in earlier if row.step < step)
+        seen = self._spent.visits
         atoms = self.landscape.molecule.n_atoms
         positions, energies = np.zeros((len(rows), atoms, 3)), np.full(len(rows), np.inf)
         minima, visits = np.full(len(rows), -1), np.zeros(len(rows), int)

@@ -22,10 +22,12 @@ from jax import Array
 from topokrates.model.potential import EnergyFunction
 
 MEMORY = 8  # pairs of steps and gradient changes
+CHUNK_CPU, CHUNK_OTHERS = 8, 256  # lanes of a program
 STEPS = 10  # between two looks at who has come to rest
 LARGEST_MOVE = 0.4  # sigma, of any one atom
 SMALLEST_MOVE = 1e-6  # the trust radius falls no further
 SOFT = 0.02  # displacement per force of the first step, sigma^2/epsilon
+EXPLODED_FORCE = 1e12  # at the start: nothing that a descent could come back from
 SLACK = 1e-11  # relative rise of the energy that is none
 
 
@@ -81,55 +83,65 @@ def descend(
         max_steps: gradient calls after which it is given up.
         lanes: computed together.
         count: called with gradients of use and all gradients that were computed.
+
+    Yields:
+        In the order in which they end; those that end together in the order of the starts.
     """
     waiting = enumerate(starts)
+    # always as many lanes to a program, so that a lane gets the same bits whoever is beside it
+    size = CHUNK_CPU if jax.default_backend() == "cpu" else CHUNK_OTHERS
+    chunks: list[Lane | None] = [None] * -(-lanes // size)
     indices: list[int | None] = [None] * lanes
-    state: Lane | None = None
-    emptied = False
     while True:
-        fresh = {}
+        fresh: dict[int, np.ndarray] = {}
         for lane in range(lanes):
-            if indices[lane] is None and not emptied:
-                if (item := next(waiting, None)) is None:
-                    emptied = True
-                else:
-                    indices[lane], fresh[lane] = item[0], np.asarray(item[1], float)
-        if fresh:
-            # a lane that nobody uses holds a copy of another, and has ended
-            some = next(iter(fresh.values()))
-            x = np.stack([fresh.get(lane, some) for lane in range(lanes)])
-            new = np.isin(np.arange(lanes), list(fresh))
-            begun = _begin(function, inputs, x, max_force)
-            state = begun if state is None else _replace(state, begun, new)
-            if not all(new) and state is begun:
-                state = state._replace(ended=state.ended | ~new)
-        if state is None or all(index is None for index in indices):
+            if indices[lane] is None and (item := next(waiting, None)) is not None:
+                indices[lane], fresh[lane] = item[0], np.asarray(item[1], float)
+        if all(index is None for index in indices):
             return
-        before = np.asarray(state.calls)
-        state = _run(function, inputs, state, max_force, max_steps)
-        calls = np.asarray(state.calls)
-        if count is not None:
-            count(int((calls - before).sum()), STEPS * lanes)
-        if not (ended := np.asarray(state.ended)).any():
-            continue
-        x, energies, gradients = (
-            np.asarray(a) for a in (state.positions, state.energy, state.gradient)
-        )
-        ready = [lane for lane in np.flatnonzero(ended) if indices[lane] is not None]
-        for lane in sorted(ready, key=lambda lane: indices[lane] or 0):
-            index, indices[lane] = indices[lane], None
-            assert index is not None
-            yield Rest(
-                index, x[lane].copy(), float(energies[lane]), gradients[lane], int(calls[lane])
+        rests = []
+        for number, old in enumerate(chunks):
+            own = range(number * size, min((number + 1) * size, lanes))
+            if all(indices[lane] is None for lane in own):
+                continue
+            state = _filled(
+                function, inputs, old, {k - own[0]: fresh[k] for k in own if k in fresh}
             )
+            before = np.asarray(state.calls)
+            chunks[number] = state = _run(function, inputs, state, max_force, max_steps)
+            calls, ended = np.asarray(state.calls), np.asarray(state.ended)
+            if count is not None:
+                count(int((calls - before).sum()), STEPS * size)
+            for lane in own:
+                if (index := indices[lane]) is not None and ended[k := lane - own[0]]:
+                    x, gradient = np.array(state.positions[k]), np.array(state.gradient[k])
+                    rests.append(Rest(index, x, float(state.energy[k]), gradient, int(calls[k])))
+                    indices[lane] = None
+        yield from sorted(rests, key=lambda rest: rest.index)
+
+
+def _filled(
+    function: EnergyFunction, inputs: Any, state: Lane | None, fresh: dict[int, np.ndarray]
+) -> Lane:
+    """A chunk with structures (N, 3) put into some of its lanes."""
+    if not fresh:
+        assert state is not None
+        return state
+    size = CHUNK_CPU if jax.default_backend() == "cpu" else CHUNK_OTHERS
+    some = next(iter(fresh.values()))
+    begun = _begin(function, inputs, np.stack([fresh.get(k, some) for k in range(size)]))
+    new = np.isin(np.arange(size), list(fresh))
+    if state is None:
+        # a lane that nobody uses holds a copy of another, and has ended
+        return begun._replace(ended=begun.ended | ~new)
+    return _replace(state, begun, new)
 
 
 @partial(jax.jit, static_argnums=0)
-def _begin(function: EnergyFunction, inputs: Any, positions: Array, max_force: float) -> Lane:
+def _begin(function: EnergyFunction, inputs: Any, positions: Array) -> Lane:
     def begin(x: Array) -> Lane:
         energy, gradient = jax.value_and_grad(lambda y: function(inputs, y, {}))(x)
         pairs = jnp.zeros((MEMORY, x.size), x.dtype)
-        largest = _largest(gradient)
         return Lane(
             x,
             gradient,
@@ -140,7 +152,7 @@ def _begin(function: EnergyFunction, inputs: Any, positions: Array, max_force: f
             jnp.asarray(SOFT, x.dtype),
             jnp.asarray(LARGEST_MOVE, x.dtype),
             jnp.asarray(1),
-            (largest <= max_force) | ~jnp.isfinite(energy) | ~jnp.isfinite(largest),
+            ~(jnp.isfinite(energy) & (_largest(gradient) < EXPLODED_FORCE)),
         )
 
     return jax.vmap(begin)(positions)
@@ -197,7 +209,9 @@ def _step(
         calls,
         (_largest(gradient) <= max_force) & ~rose | (calls >= max_steps),
     )
-    return jax.tree.map(lambda old, new: jnp.where(lane.ended, old, new), lane, moved)
+    # a structure that begins at rest stays where it is
+    still = lane._replace(ended=lane.ended | (_largest(lane.gradient) <= max_force))
+    return jax.tree.map(lambda old, new: jnp.where(still.ended, old, new), still, moved)
 
 
 def _direction(lane: Lane) -> Array:

@@ -32,7 +32,7 @@ def test_lj7_has_four_minima(searcher):
 
 @pytest.mark.parametrize(
     ("name", "quenches", "energy"),
-    [("LJ2", 2, -1.0), ("LJ3", 4, -3.0), ("LJ4", 4, -6.0), ("LJ13", 24, -44.326801)],
+    [("LJ2", 2, -1.0), ("LJ3", 4, -3.0), ("LJ4", 4, -6.0), ("LJ13", 160, -44.326801)],
 )
 def test_global_minima_of_clusters(name, quenches, energy):
     landscape = explore(name, quenches=quenches, connect=False)

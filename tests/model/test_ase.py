@@ -132,7 +132,9 @@ def test_the_calculator_gets_charge_and_spin():
     assert potential.with_dtype("float32") is potential
 
 
-def test_minimisation_and_certificate_need_no_compiled_potential(host, ours, batch):
+def test_minimisation_and_certificate_need_no_compiled_potential(host, ours, batch, monkeypatch):
+    # the same way down for both
+    monkeypatch.setattr(type(ours), "closed", False)
     internal = coordinates(NO_BONDS, batch[0])
     ends = sorted(descend(host, internal, batch, lanes=2), key=lambda end: end.index)
     compiled = sorted(descend(ours, internal, batch, lanes=2), key=lambda end: end.index)

@@ -4,16 +4,16 @@
 
 Peptides: distinct MMFF94 minima (`conformers.py`: told apart by torsions, without a superposition).
 Each comes --copies times, turned at random, with equivalent atoms exchanged at random (hydrogens of
-each methyl group included) and every coordinate off by a normal deviate of --noise; all are shuffled
-and added one after another to a landscape in memory. A wrong merge is a minimum that was taken for
-another one, a wrong split a copy that was taken for new. A second order of arrival must give the
-same partition.
+each methyl group included) and every coordinate off by a normal deviate of --noise; all are
+shuffled and added one after another to a landscape in memory. A wrong merge is a minimum that was
+taken for another one, a wrong split a copy that was taken for new. A second order of arrival must
+give the same partition.
 
 Clusters: distinct Lennard-Jones minima from random quenches, certified in float64 and told apart by
 their energies alone (more than 1e-8 epsilon). --finds copies, turned, permuted, every second one
 inverted, are looked up among the stored ones.
 
-Times are wall times of one process; --threads bounds what numpy and jax may use.
+Deduplication is timed by the wall and by the processor, single finds by the processor.
 """
 
 import argparse
@@ -38,8 +38,9 @@ def parser() -> argparse.ArgumentParser:
     add("--copies", type=int, default=5, help="of each (5)")
     add("--noise", type=float, default=1e-3, help="on every coordinate, Å or sigma (0.001)")
     add("--set", type=Path, metavar="PATH", help="npz file that keeps the distinct minima")
-    add("--clusters", nargs="*", default=["LJ10=2000", "LJ13=2000", "LJ38=300"],
-        metavar="LJn=QUENCHES", help="clusters, and random quenches to collect minima from")  # fmt: skip
+    clusters = ["LJ10=2000", "LJ13=2000", "LJ38=300"]
+    add("--clusters", nargs="*", default=clusters, metavar="LJn=QUENCHES",
+        help="clusters, and random quenches to collect minima from")  # fmt: skip
     add("--finds", type=int, default=2000, help="copies of cluster minima looked up (2000)")
     add("--threads", type=int, default=1, help="cores it may use (1); 0 for all")
     add("--seed", type=int, default=0)
@@ -99,25 +100,24 @@ def peptide(options: argparse.Namespace) -> dict[str, Any]:
     rows, partitions, result = [], [], {}
     for arrival in ("first order", "second order"):
         order = rng.permutation(len(origins))
-        names, seconds = _deduplicate(molecule, energies, structures, order)
+        names, seconds, processor = _deduplicate(molecule, energies, structures, order)
         merges, splits = _mistakes(origins, names)
         partitions.append(names)
         found = len(set(names.tolist()))
         result[arrival] = {
             "seconds": seconds,
+            "processor_seconds": processor,
             "found": found,
             "wrong_merges": merges,
             "wrong_splits": splits,
         }
-        each = 1e3 * seconds / len(origins)
-        rows.append(
-            [arrival, len(origins), len(made.energies), found, seconds, each, merges, splits]
-        )
+        counts = [len(origins), len(made.energies), found]
+        rows.append([arrival, *counts, seconds, processor, merges, splits])
     pairs = set(zip(partitions[0].tolist(), partitions[1].tolist(), strict=True))
     same = len(pairs) == len(set(partitions[0].tolist())) == len(set(partitions[1].tolist()))
     print(f"{molecule.name}, {molecule.n_atoms} atoms, {symmetry.size} automorphisms; generation "
           f"{made.seconds:.0f} s for {made.starts} starts\n")  # fmt: skip
-    print(table(["arrival", "structures", "distinct", "found", "s", "ms each", "wrong merges",
+    print(table(["arrival", "structures", "distinct", "found", "wall s", "CPU s", "wrong merges",
                  "wrong splits"], rows))  # fmt: skip
     print(f"the same partition from both: {'yes' if same else 'no'}\n")
     return result | {
@@ -143,8 +143,10 @@ def _copy(molecule: Any, symmetry: Any, x: Any, noise: float, rng: Any) -> Any:
     return turned + noise * rng.normal(size=x.shape)
 
 
-def _deduplicate(molecule: Any, energies: Any, structures: list, order: Any) -> tuple[Any, float]:
-    """Adds all in this order to a landscape in memory: the minimum of each, and the seconds."""
+def _deduplicate(
+    molecule: Any, energies: Any, structures: list, order: Any
+) -> tuple[Any, float, float]:
+    """Adds all in this order to a landscape in memory: the minimum of each, wall and CPU time."""
     import numpy as np
 
     from topokrates.landscape import Landscape
@@ -152,10 +154,10 @@ def _deduplicate(molecule: Any, energies: Any, structures: list, order: Any) -> 
     units = {"energy": "eV", "length": "Å"}
     names = np.empty(len(order), dtype=int)
     with Landscape.create(molecule, {"name": "MMFF94", "units": units}) as landscape:
-        begin = time.perf_counter()
+        begin = time.perf_counter(), time.process_time()
         for k in order:
             names[k] = landscape.add_minimum(energies[k], structures[k])[0]
-        return names, time.perf_counter() - begin
+        return names, time.perf_counter() - begin[0], time.process_time() - begin[1]
 
 
 def _mistakes(origins: Any, names: Any) -> tuple[int, int]:
@@ -188,11 +190,11 @@ def cluster(name: str, quenches: int, options: argparse.Namespace) -> dict[str, 
     noisy = energies[origins] + ENERGY_NOISE * rng.normal(size=len(origins))
     times, wrong, missed = [], 0, 0
     for k, energy, x in zip(origins, noisy, copies, strict=True):
-        begin = time.perf_counter()
+        begin = time.process_time()
         found = index.find(matcher, float(energy), x, 1e-3)
-        times.append(1e3 * (time.perf_counter() - begin))
-        missed += found is None
-        wrong += found is not None and found != k
+        times.append(1e3 * (time.process_time() - begin))
+        missed += int(found is None)
+        wrong += int(found is not None and found != k)
     gaps = np.diff(energies)
     row = [name, quenches, len(minima), float(gaps.min()), len(copies), float(np.mean(times)),
            float(np.median(times)), float(np.max(times)), wrong, missed]  # fmt: skip
@@ -216,6 +218,7 @@ def cluster(name: str, quenches: int, options: argparse.Namespace) -> dict[str, 
 def _cluster_minima(molecule: Any, quenches: int, seed: int) -> tuple[Any, Any]:
     """Energies (M,) and structures (M, N, 3) of the distinct minima that random quenches end in."""
     import numpy as np
+    from structures import cluster_starts
 
     from topokrates.certify import certify_all
     from topokrates.identity import changes
@@ -223,16 +226,9 @@ def _cluster_minima(molecule: Any, quenches: int, seed: int) -> tuple[Any, Any]:
     from topokrates.model import models
     from topokrates.relax import Status, descend
 
-    potential = models.load("LJ")
+    potential = models.load("LJ").bind(molecule.numbers)
     frame = coordinates(molecule.bonds, molecule.positions)
-    n = molecule.n_atoms
-    rng = np.random.default_rng(seed)
-    radius = (n / 0.7) ** (1 / 3)
-    starts = []
-    for _ in range(quenches):
-        x = rng.normal(size=(n, 3))
-        x *= radius * rng.uniform(size=(n, 1)) ** (1 / 3) / np.linalg.norm(x, axis=1, keepdims=True)
-        starts.append(x)
+    starts = cluster_starts(molecule.n_atoms, quenches, seed)
     ends = [
         end.positions
         for end in descend(potential, frame, starts, lanes=64)

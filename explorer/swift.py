@@ -99,6 +99,8 @@ def descend(
                 indices[lane], fresh[lane] = item[0], np.asarray(item[1], float)
         if all(index is None for index in indices):
             return
+        if None in indices:
+            _gather(chunks, indices, size)
         rests = []
         for number, old in enumerate(chunks):
             own = range(number * size, min((number + 1) * size, lanes))
@@ -118,6 +120,23 @@ def descend(
                     rests.append(Rest(index, x, float(state.energy[k]), gradient, int(calls[k])))
                     indices[lane] = None
         yield from sorted(rests, key=lambda rest: rest.index)
+
+
+def _gather(chunks: list[Lane | None], indices: list[int | None], size: int) -> None:
+    """Moves lanes together, if that empties a chunk: what is left at the end runs in few."""
+    while True:
+        used = [lane for lane, index in enumerate(indices) if index is not None]
+        last = used[-1] // size
+        tail = [lane for lane in used if lane // size == last]
+        free = [lane for lane in range(last * size) if indices[lane] is None]
+        if len(free) < len(tail):
+            return
+        for old, new in zip(tail, free, strict=False):
+            source = chunks[last]
+            assert source is not None
+            target = chunks[new // size] or source
+            chunks[new // size] = _move(source, old % size, target, new % size)
+            indices[new], indices[old] = indices[old], None
 
 
 def _filled(
@@ -156,6 +175,11 @@ def _begin(function: EnergyFunction, inputs: Any, positions: Array) -> Lane:
         )
 
     return jax.vmap(begin)(positions)
+
+
+@jax.jit
+def _move(source: Lane, place: int, target: Lane, lane: int) -> Lane:
+    return jax.tree.map(lambda new, old: old.at[lane].set(new[place]), source, target)
 
 
 @jax.jit

@@ -5,8 +5,8 @@
 One walker of basin hopping per seed, from a random start, by the package's own moves, minimiser and
 Metropolis rule; without the store and without certificates, which change nothing of a walk. First
 encounters are distributed exponentially, so the mean of n of them is known to 1 / sqrt(n): the
-interval is the exact one of that distribution (chi-squared), and walkers that met nothing within the
-limit count with the quenches that they made. Reference: global minima of Wales and Doye, J. Phys.
+interval is the exact one of that distribution (chi-squared), and walkers that met nothing within
+the limit count with the quenches that they made. Reference: global minima of Wales and Doye, J. Phys.
 Chem. A 101, 5111 (1997); quenches of pele's documentation and of GMIN for LJ38.
 """
 
@@ -41,8 +41,8 @@ def parser() -> argparse.ArgumentParser:
     add("--sizes", type=int, nargs="+", default=[13, 19, 31, 38], help="particles, 4 to 38")
     add("--seeds", type=int, default=50, help="walkers, each with a start of its own (50)")
     add("--limit", type=int, default=20_000, help="quenches after which a walker gives up")
-    add("--moves", nargs="+", metavar="NAME",
-        help="kinds of moves, among those of the package's; its choice if not given")  # fmt: skip
+    add("--surface", type=float, help="share of moves of the worst placed particles")
+    add("--symmetry", type=float, help="share of moves towards a symmetry")
     add("--first-seed", type=int, default=0)
     add("--json", type=Path, metavar="PATH", help="write all results there too")
     return result
@@ -52,6 +52,9 @@ def main() -> None:
     options = parser().parse_args()
     if wrong := [n for n in options.sizes if n not in LOWEST]:
         sys.exit(f"error: --sizes {wrong[0]}: give 4 to 38")
+    shares = [share for share in (options.surface, options.symmetry) if share is not None]
+    if min(shares, default=0) < 0 or sum(shares) > 1:
+        sys.exit("error: --surface and --symmetry are shares: give 0 to 1, together at most 1")
     if options.seeds < 1 or options.limit < 1:
         sys.exit("error: --seeds and --limit must be above 0")
     import jax
@@ -98,8 +101,8 @@ def first_encounters(size: int, options: argparse.Namespace) -> dict[str, Any]:
     potential = LennardJones().bind(molecule.numbers)
     frame = coordinates(molecule.bonds, molecule.positions)
     settings = search.settings(molecule)
-    if options.moves:
-        settings = settings._replace(moves=tuple(options.moves))
+    shares = {"surface": options.surface, "symmetry": options.symmetry}
+    settings = settings._replace(**{k: v for k, v in shares.items() if v is not None})
     walkers = options.seeds
     state = search.init(settings, molecule, walkers)
     met = np.zeros(walkers, int)

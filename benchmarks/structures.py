@@ -13,7 +13,7 @@ from ase.data import atomic_masses
 from topokrates.model.errors import InputError
 from topokrates.model.potential import Potential
 from topokrates.molecule import Molecule, dihedral, set_rotor
-from topokrates.search.moves import random_cluster
+from topokrates.search.cluster_moves import random_cluster
 
 # An ideal alpha helix, degrees. Its atoms have as many neighbours as those of a folded peptide.
 HELIX = {"phi": -65.0, "psi": -40.0, "omega": 180.0}

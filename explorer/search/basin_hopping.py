@@ -11,7 +11,7 @@ import numpy as np
 
 from topokrates.model.potential import Potential
 from topokrates.molecule import Molecule
-from topokrates.search import moves
+from topokrates.search import cluster_moves, moves
 from topokrates.search.state import Outcome, generator
 
 ADAPTATION = 1.05  # factor on the move after each step
@@ -25,6 +25,8 @@ class Settings(NamedTuple):
         move: first size of a move.
         smallest, largest: its bounds.
         acceptance: what the size of the move is adapted to.
+        surface, symmetry: shares of a cluster's moves that put its worst placed particles
+            elsewhere, and that bring it nearer to a symmetry; the others displace everything.
     """
 
     temperature: float
@@ -32,6 +34,8 @@ class Settings(NamedTuple):
     smallest: float
     largest: float
     acceptance: float
+    surface: float = 0.0
+    symmetry: float = 0.0
 
 
 class State(NamedTuple):
@@ -56,7 +60,7 @@ def settings(molecule: Molecule) -> Settings:
     A peptide's walkers run at k_B T = 0.1 eV (1160 K), so that minima up to 10 kcal/mol are seen.
     """
     if molecule.is_cluster:
-        return Settings(0.8, 0.4, 0.1, 1.0, 0.5)
+        return Settings(0.8, 0.4, 0.1, 1.0, 0.5, surface=0.1, symmetry=0.2)
     return Settings(0.1, 2 * np.pi / 3, np.pi / 6, np.pi, 0.5)
 
 
@@ -87,8 +91,14 @@ def propose(
             # walker 0 tries the structure that was given, once
             proposals.append(moves.start(molecule, rng, walker if step == 0 else walker + 1))
         elif molecule.is_cluster:
-            size = state.move[walker]
-            proposals.append(moves.cartesian_move(state.positions[walker], rng, size))
+            size, positions = state.move[walker], state.positions[walker]
+            kind = _kind(settings, rng.random())
+            if kind == "surface":
+                proposals.append(cluster_moves.resurfaced(positions, rng))
+            elif kind == "symmetry":
+                proposals.append(cluster_moves.symmetrised(positions, rng))
+            else:
+                proposals.append(cluster_moves.displaced(positions, rng, size))
         else:
             size, positions = state.move[walker], state.positions[walker]
             proposals.append(moves.dihedral_move(molecule, positions, rng, size))
@@ -111,6 +121,9 @@ def step(
     pace = np.where(accepted, ADAPTATION, 1 / ADAPTATION)
     # balance: at the wanted acceptance the factors cancel on average
     pace = np.where(accepted, pace ** ((1 - settings.acceptance) / settings.acceptance), pace)
+    # moves of other kinds have no size
+    kinds = [_kind(settings, generator(seed, w, step).random()) for w in range(walkers)]
+    pace = np.where(np.array(kinds) == "", pace, 1.0)
     move = np.clip(state.move * pace, settings.smallest, settings.largest)
     new = State(
         np.where(accepted[:, None, None], outcome.positions, state.positions),
@@ -119,3 +132,10 @@ def step(
         np.where(accepted, outcome.minima, state.minima),
     )
     return new, Info(accepted, new.move)
+
+
+def _kind(settings: Settings, chance: float) -> str:
+    """Which kind of move a walker's first random number of a step stands for."""
+    if chance < settings.surface:
+        return "surface"
+    return "symmetry" if chance < settings.surface + settings.symmetry else ""

@@ -1,12 +1,12 @@
-"""Random structures: starts, dihedral moves of molecules, Cartesian moves of clusters."""
+"""Random structures: starts, and dihedral moves of molecules."""
 
 import numpy as np
 
 from topokrates.molecule import Molecule, set_rotor
+from topokrates.search.cluster_moves import random_cluster
 
 # A move that brings atoms closer than this is drawn again: a quench would tear bonds, Å.
 CLASH = 0.9
-CLUSTER_CONTACT = 0.7  # sigma
 DRAWS = 50
 # Turning a methyl group matters (its rotamers can be minima of their own), but not by much.
 METHYL_SHARE = 0.2
@@ -20,26 +20,6 @@ def start(molecule: Molecule, rng: np.random.Generator, walker: int) -> np.ndarr
     if walker == 0:
         return np.array(molecule.positions)
     return dihedral_move(molecule, molecule.positions, rng, np.pi, every=True)
-
-
-def random_cluster(atoms: int, rng: np.random.Generator) -> np.ndarray:
-    """Particles uniform in a sphere that they fill loosely, none closer than 0.7 sigma; (N, 3)."""
-    radius = 0.8 * atoms ** (1 / 3) + 0.3
-    placed = np.empty((0, 3))
-    while len(placed) < atoms:
-        point = rng.normal(size=3)
-        point *= radius * rng.random() ** (1 / 3) / np.linalg.norm(point)
-        if not len(placed) or np.min(np.linalg.norm(placed - point, axis=1)) > CLUSTER_CONTACT:
-            placed = np.vstack([placed, point])
-        else:
-            radius *= 1.002  # a sphere that is full grows
-    return placed
-
-
-def cartesian_move(positions: np.ndarray, rng: np.random.Generator, size: float) -> np.ndarray:
-    """Every coordinate of every particle displaced uniformly within +-size; (N, 3)."""
-    moved = positions + rng.uniform(-size, size, positions.shape)
-    return moved - moved.mean(axis=0)
 
 
 def dihedral_move(

@@ -18,7 +18,7 @@ from topokrates.certify import (
 from topokrates.internals import coordinates
 from topokrates.model.analytic import LennardJones
 from topokrates.relax import Status
-from topokrates.search.moves import random_cluster
+from topokrates.search.cluster_moves import random_cluster
 
 BOND = 2 ** (1 / 6)
 LJ7 = (-16.505384, -15.935043, -15.593211, -15.533060)

@@ -8,7 +8,7 @@ from topokrates.internals import coordinates
 from topokrates.model.analytic import LennardJones
 from topokrates.modes import modes, rigid_motions
 from topokrates.relax import descend
-from topokrates.search.moves import random_cluster
+from topokrates.search.cluster_moves import random_cluster
 
 ATOMS = 13
 

@@ -9,15 +9,17 @@ from topokrates.internals import coordinates
 from topokrates.model.analytic import LennardJones
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule, dihedral
+from topokrates.relax import descend
 from topokrates.search import SEARCHERS, basin_hopping, escape, minima_hopping, searcher_module
-from topokrates.search.moves import (
-    CLUSTER_CONTACT,
-    cartesian_move,
-    dihedral_move,
+from topokrates.search.cluster_moves import (
+    CONTACT,
+    bindings,
+    displaced,
     random_cluster,
-    smallest_gap,
-    start,
+    resurfaced,
+    symmetrised,
 )
+from topokrates.search.moves import dihedral_move, smallest_gap, start
 from topokrates.search.state import Outcome, generator, pack, unpack
 
 
@@ -110,7 +112,7 @@ def test_clusters_never_overlap_at_the_start(atoms):
     for seed in range(5):
         x = random_cluster(atoms, np.random.default_rng(seed))
         distances = np.linalg.norm(x[:, None] - x[None], axis=2) + 9 * np.eye(atoms)
-        assert distances.min() > CLUSTER_CONTACT
+        assert distances.min() > CONTACT
         # compact: all within reach of the potential
         assert np.linalg.norm(x, axis=1).max() < 1.2 * atoms ** (1 / 3) + 0.6
 
@@ -179,10 +181,70 @@ def test_what_cannot_be_turned_is_rattled():
 def test_cartesian_moves_stay_in_their_box():
     x = random_cluster(13, np.random.default_rng(0))
     x -= x.mean(axis=0)
-    moved = cartesian_move(x, np.random.default_rng(1), 0.4)
+    moved = displaced(x, np.random.default_rng(1), 0.4)
     np.testing.assert_allclose(moved.mean(axis=0), 0, atol=1e-12)
     shift = moved - x
     assert 0.3 < np.ptp(shift) <= 0.8
+
+
+def distances(x):
+    return np.linalg.norm(x[:, None] - x[None], axis=2)[np.triu_indices(len(x), 1)]
+
+
+@pytest.fixture(scope="module")
+def icosahedron():
+    """The global minimum of LJ13: a particle in the middle of twelve."""
+    golden = (1 + 5**0.5) / 2
+    corners = [np.roll([0, a, b * golden], k) for k in range(3) for a in (1, -1) for b in (1, -1)]
+    x = np.array([np.zeros(3), *corners])
+    return x * 1.08 / np.linalg.norm(x[1])
+
+
+def test_the_least_bound_land_elsewhere_on_the_surface(icosahedron):
+    strayed = icosahedron.copy()
+    strayed[5] *= 1.7
+    assert np.argmin(bindings(strayed)) == 5
+    landed = []
+    for seed in range(30):
+        x = resurfaced(strayed, np.random.default_rng(seed))
+        assert distances(x).min() > 0.9
+        moved = np.abs(distances(x) - distances(strayed)) > 1e-9
+        # whoever rests keeps its distances to the others that rest
+        resting = [k for k in range(13) if np.sum(moved[pairs_with(k)]) <= 4]
+        assert 13 - 4 <= len(resting) <= 12
+        assert 5 not in resting
+        landed.append(x[5])
+    assert np.ptp(landed, axis=0).min() > 1
+
+
+def pairs_with(k):
+    i, j = np.triu_indices(13, 1)
+    return (i == k) | (j == k)
+
+
+def test_a_symmetry_that_is_nearly_there_is_completed(icosahedron):
+    """An icosahedron with two corners out of place comes back by one move, sooner or later."""
+    broken = icosahedron.copy()
+    broken[3], broken[7] = [1.5, 1.2, 0.3], [1.9, 0.4, -0.7]
+    potential = LennardJones().bind(np.zeros(13, int))
+    frame = coordinates(np.zeros((0, 2), int), broken)
+    tried = [symmetrised(broken, np.random.default_rng(seed)) for seed in range(60)]
+    for x in tried:
+        assert x.shape == (13, 3)
+        assert distances(x).min() > CONTACT - 0.15
+        np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-12)
+    lowest = min(end.energy for end in descend(potential, frame, tried, lanes=8))
+    assert lowest == pytest.approx(-44.326801, abs=1e-5)
+    assert np.array_equal(tried[3], symmetrised(broken, np.random.default_rng(3)))
+
+
+def test_moves_without_a_size_do_not_change_it():
+    cluster = Molecule.from_text("LJ7")
+    settings, state = started(basin_hopping, cluster, walkers=4)
+    for shares, same in (({"surface": 1.0}, True), ({"symmetry": 1.0}, True), ({}, False)):
+        chosen = settings._replace(**{"surface": 0.0, "symmetry": 0.0} | shares)
+        new, _ = basin_hopping.step(chosen, state, outcome(np.full(4, -1.0)), 5, 1)
+        assert np.array_equal(new.move, state.move) is same
 
 
 # --- basin hopping ------------------------------------------------------------------------------
@@ -232,6 +294,7 @@ def test_walkers_that_failed_stay_where_they_are(cluster):
 
 def test_moves_adapt_to_the_acceptance(cluster):
     settings, state = started(basin_hopping, cluster)
+    settings = settings._replace(surface=0.0, symmetry=0.0)
     up, _ = basin_hopping.step(settings, state, outcome(np.full(4, -1.0)), 0, 1)
     down, _ = basin_hopping.step(settings, state, outcome(np.full(4, 1e3)), 0, 1)
     assert np.all(up.move > state.move)

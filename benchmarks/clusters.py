@@ -6,8 +6,8 @@ One walker of basin hopping per seed, from a random start, by the package's own 
 Metropolis rule; without the store and without certificates, which change nothing of a walk. First
 encounters are distributed exponentially, so the mean of n of them is known to 1 / sqrt(n): the
 interval is the exact one of that distribution (chi-squared), and walkers that met nothing within
-the limit count with the quenches that they made. Reference: global minima of Wales and Doye, J. Phys.
-Chem. A 101, 5111 (1997); quenches of pele's documentation and of GMIN for LJ38.
+the limit count with the quenches that they made. Global minima: Wales and Doye, J. Phys. Chem. A
+101, 5111 (1997). Asked: what pele's documentation says, and for LJ38 GMIN's.
 """
 
 import argparse

@@ -30,8 +30,10 @@ from topokrates.options import (
     Precision,
     Structures,
     Threads,
+    duration,
     model_settings,
     number,
+    real,
 )
 
 # What the click inside typer raises for a wrong command line; typer exports only its descendant.
@@ -72,6 +74,20 @@ def explore(
     quenches: Annotated[
         int, number("Of this search in all its runs together in this database.")
     ] = QUENCHES,
+    wall_time: Annotated[
+        float | None, duration("Search no longer than this: 90s, 30m, 2h.")
+    ] = None,
+    stale: Annotated[
+        int | None, number("End after so many quenches in a row without a new minimum.", "--stale")
+    ] = None,
+    window: Annotated[
+        float | None,
+        real("Count only minima so little above the lowest for --stale.", "KCAL/MOL"),
+    ] = None,
+    coverage: Annotated[
+        float | None,
+        real("End when a quench meets a known minimum with this estimated chance.", "SHARE"),
+    ] = None,
     seed: Annotated[int, number("Of everything random.")] = 0,
     database: Annotated[
         Path | None,
@@ -103,6 +119,10 @@ def explore(
         searcher=searcher,
         walkers=walkers,
         quenches=quenches,
+        wall_time=wall_time,
+        stale=stale,
+        window=window,
+        coverage=coverage,
         seed=seed,
         connect=connect,
         **model_settings(model, long_range_cutoff, dtype, device, threads),

@@ -16,6 +16,7 @@ from topokrates.pathways.connect import connect_minima
 from topokrates.progress import Progress, Silent
 from topokrates.rounds import Search
 from topokrates.search import searcher_module
+from topokrates.stopping import Rules
 
 
 def explore(
@@ -25,6 +26,10 @@ def explore(
     searcher: str = SEARCHER,
     walkers: int = WALKERS,
     quenches: int = QUENCHES,
+    wall_time: float | None = None,
+    stale: int | None = None,
+    window: float | None = None,
+    coverage: float | None = None,
     seed: int = 0,
     database: str | PathLike[str] | None = None,
     connect: bool = True,
@@ -45,6 +50,12 @@ def explore(
         walkers: searches side by side, in one batch.
         quenches: how many this search shall have made in all, earlier runs of the same search in
             the same database counted in.
+        wall_time: seconds of search after which no new round begins.
+        stale: ends the search when so many quenches in a row brought no new minimum.
+        window: only new minima so little above the lowest count for that, kcal/mol (epsilon for
+            clusters).
+        coverage: ends the search when the estimated chance that a quench meets a known minimum
+            reaches this share; see `topokrates.stopping`.
         seed: of everything random. Searches differ by searcher, seed and walkers.
         database: SQLite file, made if it does not exist; None keeps the landscape in memory.
         connect: search transition states afterwards until the graph hangs together.
@@ -60,9 +71,13 @@ def explore(
     """
     progress = progress or Silent()
     searcher_module(searcher)  # refuses a wrong name before any work
-    for name, value, least in (("walkers", walkers, 1), ("quenches", quenches, 0)):
-        if value < least:
-            raise InputError(f"{value} {name}: give at least {least}")
+    if walkers < 1:
+        raise InputError(f"{walkers} walkers: give at least 1")
+    if window is not None and stale is None:
+        raise InputError("an energy window says which minima count for stale: give stale too")
+    reach = float("inf") if window is None else window
+    rules = Rules(quenches, wall_time, stale, reach, coverage)
+    rules.check()
     if not 0 <= seed < 2**63:
         raise InputError(f"seed {seed}: give a whole number from 0 to 2^63 - 1")
     if isinstance(molecule, str):
@@ -80,7 +95,10 @@ def explore(
     for note in molecule.notes:
         progress.note(note)
     try:
-        Search(landscape, potential, searcher, walkers, seed).run(quenches, progress)
+        rules = rules._replace(window=reach / landscape.factor)
+        reason = Search(landscape, potential, searcher, walkers, seed).run(rules, progress)
+        if reason is not None:
+            progress.note(f"search ended: {reason}")
         if connect:
             connect_minima(landscape, potential, limit=attempts, progress=progress)
     except BaseException:

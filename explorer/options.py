@@ -13,6 +13,34 @@ def _whole(text: str) -> int:
         raise typer.BadParameter(f"{text!r} is not a whole number") from None
 
 
+def _real(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number") from None
+
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _duration(text: str) -> float:
+    """Seconds of 90s, 30m, 2h or 1.5d."""
+    try:
+        return float(text[:-1]) * SECONDS[text[-1:].lower()]
+    except (ValueError, KeyError):
+        raise typer.BadParameter(f"{text!r} is not a time: write 90s, 30m, 2h or 1.5d") from None
+
+
+def real(help_text: str, metavar: str) -> Any:
+    """An option that takes a number."""
+    return typer.Option(help=help_text, parser=_real, metavar=metavar)
+
+
+def duration(help_text: str) -> Any:
+    """An option that takes a time; in seconds."""
+    return typer.Option(help=help_text, parser=_duration, metavar="TIME")
+
+
 def number(help_text: str, *names: str) -> Any:
     """An option that takes a whole number."""
     return typer.Option(*names, help=help_text, parser=_whole, metavar="N")

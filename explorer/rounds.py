@@ -10,8 +10,9 @@ is beside it, and what it cost is entered with the quench that needed it.
 """
 
 import json
+import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,27 +26,18 @@ from topokrates.records import QuenchRecord
 from topokrates.relax import Status
 from topokrates.search import searcher_module
 from topokrates.search.state import Outcome, pack, unpack
+from topokrates.stopping import Rules, Tally
 
 WAITING = "waiting"  # a descent that converged and is not settled yet
 
 
 @dataclass
 class _Spent:
-    """What the quenches of a search have cost, and where those of its finished rounds ended."""
+    """What the quenches of a search have cost."""
 
     done: int = 0
     gradient_calls: int = 0
     hessian_vector_products: int = 0
-    visits: Counter[int | None] = field(default_factory=Counter)
-
-    @classmethod
-    def of(cls, rows: list[QuenchRecord], step: int) -> "_Spent":
-        """Of all quenches so far; those of `step` are not visits yet."""
-        spent = cls()
-        for row in rows:
-            spent.add(row)
-        spent.visits.update(row.minimum for row in rows if row.step < step)
-        return spent
 
     def add(self, row: QuenchRecord, instead_of: QuenchRecord | None = None) -> None:
         for one, sign in ((row, 1), (instead_of, -1)):
@@ -82,14 +74,19 @@ class Search:
         self.key = json.dumps(described, sort_keys=True)
         self.id = landscape.store.search(self.key, described)
         self.quencher = Quencher(landscape, potential)
-        self._spent = _Spent()
+        self._spent, self._tally = _Spent(), Tally()
 
-    def run(self, quenches: int, progress: Progress) -> None:
-        """Goes on until this search has made `quenches` quenches in all its runs together."""
+    def run(self, rules: Rules, progress: Progress) -> str | None:
+        """Goes on until the rules say that it is enough; the rule that did, None for quenches."""
+        began, quenches = time.monotonic(), rules.quenches
         record = self.landscape.store.load_search(self.key)
         assert record is not None
         step, target = record.step, max(quenches, record.target)
-        self._spent = _Spent.of(self.landscape.store.quenches(self.id), step)
+        self._spent, self._tally = _Spent(), Tally()
+        earlier = self.landscape.store.quenches(self.id)
+        for row in earlier:
+            self._spent.add(row)
+        self._tally.add(row for row in earlier if row.step < step)
         state = (
             unpack(self.module.State, record.state)
             if record.state is not None
@@ -98,16 +95,21 @@ class Search:
         progress.stage("search", quenches, min(step * self.walkers, quenches))
         self._save(step, target, None)
         while step * self.walkers < quenches:
+            lowest = min((m.energy for m in self.landscape.minimum_list[:1]), default=np.inf)
+            if reason := self._tally.reason(rules, time.monotonic() - began, lowest):
+                progress.advance(step * self.walkers, self._standing())
+                return reason
             wanted = min(self.walkers, quenches - step * self.walkers)
             rows = self._quench(state, step, wanted, progress)
             if wanted < self.walkers:
                 # the rest of this round is for a longer run of the same search
                 self._save(step, target, None)
-                return
+                return None
             state = self._follow(state, step, rows)
             step += 1
             self._save(step, target, pack(state))
         progress.advance(quenches, self._standing())
+        return None
 
     def _save(self, step: int, target: int, state: bytes | None) -> None:
         self.landscape.store.save_search(
@@ -211,7 +213,7 @@ class Search:
 
     def _follow(self, state: Any, step: int, rows: list[QuenchRecord]) -> Any:
         """The searcher's state after a round."""
-        seen = self._spent.visits
+        seen = Counter(self._tally.visits)
         atoms = self.landscape.molecule.n_atoms
         positions, energies = np.zeros((len(rows), atoms, 3)), np.full(len(rows), np.inf)
         minima, visits = np.full(len(rows), -1), np.zeros(len(rows), int)
@@ -221,6 +223,7 @@ class Search:
                 positions[walker], energies[walker] = minimum.positions, minimum.energy
                 minima[walker], visits[walker] = row.minimum, seen[row.minimum]
                 seen[row.minimum] += 1
+        self._tally.add(rows)
         outcome = Outcome(positions, energies, minima, visits)
         return self.module.step(self.settings, state, outcome, self.seed, step)[0]
 
@@ -230,4 +233,6 @@ class Search:
             return "no minimum yet"
         unit = self.landscape.energy_unit
         word = "minimum" if len(minima) == 1 else "minima"
-        return f"{len(minima)} {word}, lowest {minima[0].energy:.4f} {unit}"
+        found = self._tally.coverage
+        covered = f", coverage {100 * found.coverage:.0f} %" if found.quenches else ""
+        return f"{len(minima)} {word}, lowest {minima[0].energy:.4f} {unit}{covered}"

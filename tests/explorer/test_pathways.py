@@ -20,6 +20,7 @@ from topokrates.pathways.saddle import find_saddle
 from topokrates.progress import Silent
 from topokrates.relax import Status
 from topokrates.rounds import Search
+from topokrates.stopping import Rules
 
 MINIMA = (-16.505384, -15.935043, -15.593211, -15.533060)
 # All transition states of LJ7: energy, and the minima on both sides in the order of energy
@@ -181,7 +182,7 @@ def connected(potential):
     """LJ7 searched and connected."""
     molecule = Molecule.from_text("LJ7")
     landscape = Landscape.create(molecule, potential.provenance())
-    Search(landscape, potential, "basin-hopping", 8, 0).run(60, Silent())
+    Search(landscape, potential, "basin-hopping", 8, 0).run(Rules(60), Silent())
     found = [m.energy for m in landscape.minimum_list]
     np.testing.assert_allclose(found, MINIMA, atol=1e-6)
     connect_minima(landscape, potential)

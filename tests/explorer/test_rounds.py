@@ -11,6 +11,7 @@ from topokrates.molecule import Molecule
 from topokrates.progress import Silent
 from topokrates.rounds import Search
 from topokrates.search import SEARCHERS
+from topokrates.stopping import Rules
 
 WALKERS = 4
 # not a multiple of the walkers: the last round is not whole
@@ -50,7 +51,7 @@ def run(molecule, potential, searcher, database, quenches=QUENCHES, seed=3, prog
     landscape = Landscape.create(molecule, potential.provenance(), database)
     try:
         search = Search(landscape, potential, searcher, WALKERS, seed)
-        search.run(quenches, progress or Silent())
+        search.run(Rules(quenches), progress or Silent())
     finally:
         landscape.close()
 
@@ -161,7 +162,7 @@ def test_searchers_hear_what_came_of_their_proposals(cluster, potential, monkeyp
         return step(settings, state, outcome, seed, number)
 
     monkeypatch.setattr(search.module, "step", listening)
-    search.run(20, Silent())
+    search.run(Rules(20), Silent())
     log = landscape.store.quenches(search.id)
     seen = Counter()
     assert len(heard) == 5
@@ -226,12 +227,12 @@ def test_progress_tells_how_things_stand(cluster, potential):
         Listener(),
     )
     search = Search(landscape, potential, "basin-hopping", WALKERS, 0)
-    search.run(8, first)
+    search.run(Rules(8), first)
     assert first.stages == [("search", 8, 0)]
     done = [count for count, _ in first.told]
     assert done == sorted(done)
     assert done[-1] == 8
     assert f"{len(landscape)} minim" in first.told[-1][1]
     assert f"{landscape.minimum_list[0].energy:.4f} epsilon" in first.told[-1][1]
-    search.run(12, second)
+    search.run(Rules(12), second)
     assert second.stages == [("search", 12, 8)]

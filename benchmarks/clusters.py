@@ -79,11 +79,12 @@ def main() -> None:
                 f"{1e3 * result['seconds'] / result['quenches']:.2f}",
             ]
         )
-        print(f"LJ{size} done, {result['seconds']:.0f} s", file=sys.stderr, flush=True)
+        print(f"LJ{size}: {result['mean']:.0f} quenches, {result['seconds']:.0f} s",
+              file=sys.stderr, flush=True)  # fmt: skip
+        save({"results": results}, options.json)
     header = ["cluster", "found", "mean quenches", "95 %", "asked", "median", "calls/quench",
               "ms/quench"]  # fmt: skip
     print(table(header, rows))
-    save({"results": results}, options.json)
 
 
 def first_encounters(size: int, options: argparse.Namespace) -> dict[str, Any]:

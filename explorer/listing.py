@@ -81,6 +81,12 @@ def print_landscape(landscape: Landscape, everything: bool = False) -> None:
             f"  {search['gradient_calls']} gradient calls, "
             f"{search['hessian_vector_products']} Hessian-vector products",
         )
+        if search["coverage"] is not None:
+            say(
+                console,
+                f"  estimated coverage {100 * search['coverage']:.1f} %, at least "
+                f"{search['unseen_minima']:.0f} minima unseen",
+            )
 
 
 def _rest(console: Console, what: str, number: int, rows: int | None) -> None:

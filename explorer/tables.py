@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from topokrates.model.errors import InputError
+from topokrates.stopping import Coverage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,11 +81,21 @@ def as_dict(landscape: Landscape) -> dict[str, Any]:
                 "quenches_target": search.target,
                 "gradient_calls": search.gradient_calls,
                 "hessian_vector_products": search.hessian_vector_products,
+                **_coverage(landscape, search.id),
                 "settings": search.settings,
             }
             for search in landscape.store.searches()
         ],
     }
+
+
+def _coverage(landscape: Landscape, search: int) -> dict[str, float | None]:
+    """What a search estimates of what it has not seen; see `topokrates.stopping`."""
+    rows = landscape.store.quenches(search)
+    found = Coverage.of(Counter(row.minimum for row in rows if row.minimum is not None))
+    if not found.quenches:
+        return {"coverage": None, "unseen_minima": None}
+    return {"coverage": found.coverage, "unseen_minima": found.unseen}
 
 
 def minima_table(landscape: Landscape) -> pd.DataFrame:

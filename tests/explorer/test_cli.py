@@ -405,7 +405,7 @@ def test_a_reader_that_leaves_is_no_error(lj7):
 
 def test_killed_searches_go_on_and_end_alike(tmp_path):
     """kill -9 in the middle, the same command again: the minima of an undisturbed run."""
-    arguments = ("explore", "LJ13", "--quenches", "24", "--seed", "3", "--no-connect", "--no-plot")
+    arguments = ("explore", "LJ13", "--quenches", "96", "--seed", "3", "--no-connect", "--no-plot")
     killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
     killed.mkdir()
     undisturbed.mkdir()
@@ -429,6 +429,37 @@ def test_killed_searches_go_on_and_end_alike(tmp_path):
         np.testing.assert_allclose(
             [m[key] for m in resumed["minima"]], [m[key] for m in whole["minima"]], atol=1e-8
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("searcher", ["basin-hopping", "minima-hopping"])
+def test_twenty_kills_change_nothing(tmp_path, searcher):
+    """At random moments, from the first import to the last commit."""
+    arguments = ("explore", "LJ13", "--quenches", "640", "--searcher", searcher, "--no-connect")
+    arguments = (*arguments, "--no-plot", "--json")
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    killed.mkdir()
+    undisturbed.mkdir()
+    began = time.monotonic()
+    whole = _topokrates(*arguments, cwd=undisturbed)
+    lasts = time.monotonic() - began
+    rng = np.random.default_rng(0)
+    kills = 0
+    for _ in range(20):
+        with subprocess.Popen(
+            _command(*arguments), cwd=killed, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                process.wait(timeout=rng.uniform(0.1, 0.6) * lasts)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+    assert kills >= 10
+    resumed = _topokrates(*arguments, cwd=killed)
+    assert whole.returncode == resumed.returncode == 0
+    found, expected = (json.loads(run.stdout)["minima"] for run in (resumed, whole))
+    for key in ("energy", "visits"):
+        assert [m[key] for m in found] == [m[key] for m in expected]
 
 
 def _minima(database: Path) -> int:

@@ -1,10 +1,11 @@
 """MMFF94 minima of a peptide, told apart by their torsions alone: what identity is measured on.
 
 Starts are random torsions (amide bonds cis or trans by the toss of a coin), minimised with RDKit.
-Which minima are distinct is decided without any superposition, so that it can judge one: two ends
-are one minimum if no torsion differs by more than 1 degree, two if some torsion differs by more
-than 10. Methyl groups count modulo 120 degrees. What lies between is left out. This is only sound
-for peptides whose methyl and NH3+ hydrogens are all that can be exchanged.
+Which minima are distinct is decided without any superposition, so that it can judge one. Two ends
+are one minimum if their energies agree to 0.01 kcal/mol and no torsion differs by more than 1
+degree; two if the energies differ by more, or some torsion by more than 10 degrees; what lies
+between is left out. Methyl groups count modulo 120 degrees. This is only sound for peptides whose
+methyl and NH3+ hydrogens are all that can be exchanged.
 """
 
 import sys

@@ -88,6 +88,10 @@ def explore(
         float | None,
         real("End when a quench meets a known minimum with this estimated chance.", "SHARE"),
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help="Keep stereo, cis-trans, bonds or dissociated changes."),
+    ] = None,
     seed: Annotated[int, number("Of everything random.")] = 0,
     database: Annotated[
         Path | None,
@@ -123,6 +127,7 @@ def explore(
         stale=stale,
         window=window,
         coverage=coverage,
+        allow=allow or (),
         seed=seed,
         connect=connect,
         **model_settings(model, long_range_cutoff, dtype, device, threads),
@@ -192,19 +197,63 @@ def plot(
     )
 
 
+FORMATS = "extxyz|json|pathsample|pele"
+
+
 @app.command()
 def export(
     database: Database,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="[default: DB's name with .extxyz]"),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="A file; of pathsample a new folder. [default: DB's name with the format's]",
+        ),
     ] = None,
-    form: Annotated[str, typer.Option("--format", metavar="extxyz")] = "extxyz",
+    form: Annotated[str, typer.Option("--format", metavar=FORMATS)] = "extxyz",
 ) -> int:
     """Write the minima and transition states of a database with their energies."""
     from topokrates import commands
 
     return commands.export(database, output, form)
+
+
+@app.command("import")
+def import_(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="A file; of pathsample the folder of min.data."),
+    ],
+    form: Annotated[str, typer.Option("--format", metavar=FORMATS)],
+    database: Annotated[
+        Path, typer.Option(metavar="FILE", help="To make; it must not be there yet.")
+    ],
+    molecule: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MOLECULE",
+            help="As of explore, its atoms in the order of the file. Only json knows its own.",
+        ),
+    ] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the energies in the file: eV, kcal/mol, kJ/mol, hartree (epsilon for LJ)."
+            " [default: what the file says, else eV]",
+            metavar="UNIT",
+        ),
+    ] = None,
+) -> int:
+    """Make a database of a landscape that another program, or export, has written.
+
+    Transition states of other programs come in as estimates, and no search goes on in what they
+    have found: it can be shown, plotted and exported.
+    """
+    from topokrates import commands
+
+    return commands.import_landscape(path, form, molecule, database, unit)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Superposition of two structures, and matching of clusters whose atoms carry no labels.
+"""Matching of clusters whose atoms carry no labels.
 
 Two arrangements of the same particles are permutation-inversion isomers when some relabelling of
 equal particles and some rotation, proper or improper, carries one onto the other. Trying every
@@ -8,10 +8,12 @@ together with the centroid it fixes the rotation. So:
 
 1. Atoms are described by what no rotation or relabelling changes: the distance to the centroid
    and the sorted distances to all others. They tell which atoms may correspond at all.
-2. The pair with the fewest possible partners is laid onto each of them in turn. The rotation that
+2. Two atoms of the reference, of the rarest description and well apart as seen from the centroid,
+   are laid onto each pair that they may correspond to, the likeliest first. The rotation that
    follows gives the assignment, the assignment a better rotation, until nothing changes.
-3. The search ends at the first match within the tolerance. Every bound in it is a strict one, so
-   that within the tolerance nothing is missed: a symmetric cluster only has more good pairs.
+3. The search ends at the first match within the tolerance. The bounds on pairs are strict, so no
+   match within the tolerance is left out: a symmetric cluster only has more good pairs. Usually
+   the very first pair succeeds, and every particle is nearest to its own partner at once.
 
 Structures that differ have no such pair. Their closest superposition, which a path between them
 wants, is looked for from a fixed set of rotations; it is a good one, not provably the best.
@@ -20,86 +22,21 @@ wants, is looked for from a fixed set of rotations; it is a good one, not provab
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
+from topokrates.superposition import Match, rotations
+
 #: One atom may be displaced by this many times the tolerance, which itself bounds the mean.
 LARGEST_PER_TOLERANCE = 4.0
 
-_CHUNK = 16  # rotations scored at once before the best of them is refined
+_FIRST, _CHUNK = 2, 16  # pairs laid on at once: in the first turn, and later
 _GRID = 1000  # starting rotations for structures that differ
 _REFINED = 20  # of these, the best so many are refined
 _FORBIDDEN = 1e6  # squared distance between particles of different kinds
-
-
-@dataclass(frozen=True, eq=False)
-class Match:
-    """How one structure is laid onto another.
-
-    `order[i]` is the atom that corresponds to atom i of the reference, and
-    `apply(positions)` = `positions[order] @ rotation.T + translation`. The rotation is improper
-    (determinant -1) where the structure had to be inverted.
-    """
-
-    rmsd: float  # root mean square displacement over all atoms, Å (sigma for clusters)
-    largest: float  # displacement of the atom that is furthest off
-    order: np.ndarray  # (N,) int
-    rotation: np.ndarray  # (3, 3)
-    translation: np.ndarray  # (3,)
-
-    @property
-    def inverted(self) -> bool:
-        return bool(np.linalg.det(self.rotation) < 0)
-
-    def apply(self, positions: np.ndarray) -> np.ndarray:
-        """Positions (N, 3) in the order and the frame of the reference."""
-        return np.asarray(positions)[self.order] @ self.rotation.T + self.translation
-
-    def apply_vectors(self, vectors: np.ndarray) -> np.ndarray:
-        """Forces, modes or velocities (..., N, 3) in the order and the frame of the reference."""
-        return np.asarray(vectors)[..., self.order, :] @ self.rotation.T
-
-    def apply_hessian(self, hessian: np.ndarray) -> np.ndarray:
-        """A Hessian (3N, 3N) in the order and the frame of the reference."""
-        n = len(self.order)
-        blocks = np.asarray(hessian).reshape(n, 3, n, 3)[self.order][:, :, self.order]
-        turned = np.einsum("ab,ibjd,cd->iajc", self.rotation, blocks, self.rotation, optimize=True)
-        return turned.reshape(3 * n, 3 * n)
-
-
-def rotations(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Proper rotations that superpose best, by singular values.
-
-    `covariance` (..., 3, 3) is `reference.T @ positions` of centred coordinates. Returns rotations
-    R (..., 3, 3), `positions @ R.T` being close to the reference, and the signed singular values
-    (..., 3), whose sum is the overlap that R attains.
-
-    Source: Kabsch, Acta Cryst. A 34, 827 (1978).
-    """
-    left, values, right = np.linalg.svd(covariance)
-    sign = np.where(np.linalg.det(left) * np.linalg.det(right) < 0, -1.0, 1.0)
-    left[..., :, 2] *= sign[..., None]
-    values[..., 2] *= sign
-    return left @ right, values
-
-
-def overlaps(covariance: np.ndarray) -> np.ndarray:
-    """The sum (...) of the signed singular values that `rotations` returns, faster.
-
-    Their squares are the eigenvalues of C'C in closed form. Good to about 1e-8: for choosing.
-    """
-    gram = np.swapaxes(covariance, -1, -2) @ covariance
-    mean = np.trace(gram, axis1=-2, axis2=-1) / 3
-    shifted = gram - mean[..., None, None] * np.eye(3)
-    spread = np.sqrt((shifted**2).sum((-1, -2)) / 6)
-    safe = np.maximum(spread, 1e-30 + 1e-14 * mean)
-    angle = np.arccos(np.clip(np.linalg.det(shifted) / (2 * safe**3), -1, 1)) / 3
-    first = np.sqrt(np.maximum(mean + 2 * spread * np.cos(angle), 0))
-    second = np.sqrt(np.maximum(mean + 2 * spread * np.cos(angle - 2 * np.pi / 3), 0))
-    third = np.linalg.det(covariance) / np.maximum(first * second, 1e-30)
-    return first + second + np.where(np.abs(third) > second, np.sign(third) * second, third)
+_NEXT, _LAST = np.array([1, 2, 0]), np.array([2, 0, 1])
+_APART = 1e3  # keeps the distances to particles of different kinds apart in one sorted row
 
 
 def match_clusters(
@@ -114,7 +51,7 @@ def match_clusters(
     """Lays a cluster onto another over permutations of equal particles and rotations.
 
     Args:
-        reference, positions: (N, 3).
+        reference, positions: (N, 3), row i of both of the same kind.
         kinds: (N,) int; only particles of one kind are exchanged. None: all are equal.
         inversion: improper rotations count too.
         tolerance: a superposition with an RMSD up to this, and no atom further off than four
@@ -124,79 +61,151 @@ def match_clusters(
 
     For symmetric structures many matches are equally good; the first one found is returned.
     """
-    n = len(reference)
-    kinds = np.zeros(n, dtype=int) if kinds is None else np.asarray(kinds)
     origin, centre = reference.mean(0), positions.mean(0)
-    a, b = reference - origin, positions - centre
-    penalty = np.where(kinds[:, None] != kinds[None, :], _FORBIDDEN, 0.0)
+    pair = _Pair(reference - origin, positions - centre, kinds)
     mirrors = (1.0, -1.0) if inversion else (1.0,)
+    reach = LARGEST_PER_TOLERANCE * tolerance
     best: Match | None = None
-    for candidates in _frame_rotations(a, b, kinds, mirrors, LARGEST_PER_TOLERANCE * tolerance):
-        scores = _nearest(a, b, candidates, penalty)
-        turn = candidates[np.argmin(scores)]
-        found = _refine(a, b, turn, penalty, origin, centre)
-        if found.rmsd <= tolerance and found.largest <= LARGEST_PER_TOLERANCE * tolerance:
-            return found
-        # A chunk holds many rotations; the one that scores best need not refine to the match.
-        for k in np.argsort(scores)[1:]:
-            if scores[k] > tolerance**2:
+    for turns in _frame_rotations(pair, mirrors, reach):
+        scores, nearest = pair.nearest(turns)
+        # A match that is met is near at once: only its frame's error is still to be turned away.
+        for rank, k in enumerate(np.argsort(scores, kind="stable")):
+            if rank and scores[k] > reach**2:
                 break
-            other = _refine(a, b, candidates[k], penalty, origin, centre)
-            if other.rmsd <= tolerance and other.largest <= LARGEST_PER_TOLERANCE * tolerance:
-                return other
-        if best is None or found.rmsd < best.rmsd:
-            best = found
+            found = Match.of(pair.a, pair.b, *pair.refined(turns[k], nearest[k]), origin, centre)
+            if found.rmsd <= tolerance and found.largest <= reach:
+                return found
+            if best is None or found.rmsd < best.rmsd:
+                best = found
     if not thorough:
         return None
     starts = np.concatenate([sign * _grid() for sign in mirrors])
-    scores = _nearest(a, b, starts, penalty)
-    for k in np.argsort(scores)[:_REFINED]:
-        found = _refine(a, b, starts[k], penalty, origin, centre)
+    scores, nearest = pair.nearest(starts)
+    for k in np.argsort(scores, kind="stable")[:_REFINED]:
+        found = Match.of(pair.a, pair.b, *pair.refined(starts[k], nearest[k]), origin, centre)
         if best is None or found.rmsd < best.rmsd:
             best = found
     return best
 
 
-def _frame_rotations(
-    a: np.ndarray, b: np.ndarray, kinds: np.ndarray, mirrors: tuple[float, ...], reach: float
-) -> Iterator[np.ndarray]:
+class _Pair:
+    """Two centred structures `a` and `b` (N, 3), and assignments between them."""
+
+    def __init__(self, a: np.ndarray, b: np.ndarray, kinds: np.ndarray | None) -> None:
+        self.a, self.b = a, b
+        self.kinds = None if kinds is None else np.asarray(kinds)
+        # What no rotation changes in a squared distance.
+        self.constant = (a**2).sum(1)[:, None] + (b**2).sum(1)[None, :]
+        if self.kinds is not None:
+            different = self.kinds[:, None] != self.kinds[None, :]
+            self.constant += np.where(different, _FORBIDDEN, 0.0)
+
+    def equal_kinds(self, i: int) -> np.ndarray:
+        """Which particles (N,) are of the kind of particle i."""
+        if self.kinds is None:
+            return np.ones(len(self.a), dtype=bool)
+        return self.kinds == self.kinds[i]
+
+    def by_kind(self, distances: np.ndarray) -> np.ndarray:
+        """Distances (..., N) to the particles, sorted kind by kind."""
+        if self.kinds is None:
+            return np.sort(distances, axis=-1)
+        return np.sort(distances + _APART * self.kinds, axis=-1)
+
+    def nearest(self, turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean squared distances (C,) to the nearest particle, and which (C, N) it is.
+
+        The former is a bound below the mean of every assignment.
+        """
+        squared = self._squared(turns)
+        scores = np.maximum(squared.min(axis=2).sum(1), squared.min(axis=1).sum(1)) / len(self.a)
+        return scores, squared.argmin(axis=2)
+
+    def refined(self, turn: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Assignment and rotation by turns until the assignment stays; each lowers the RMSD.
+
+        `turn` (3, 3) is where it begins, `order` (N,) the particles nearest after it.
+        """
+        sign = np.sign(np.linalg.det(turn))
+        previous = None
+        for _ in range(50):
+            if np.bincount(order).max() > 1:  # two want the same: the best compromise
+                order = self._assigned(turn)
+            if previous is not None and np.array_equal(order, previous):
+                break
+            previous = order
+            turn = sign * rotations(self.a.T @ (sign * self.b[order]))[0]
+            order = self._squared(turn).argmin(axis=1)
+        assert previous is not None
+        return previous, turn
+
+    def _assigned(self, turn: np.ndarray) -> np.ndarray:
+        from scipy.optimize import linear_sum_assignment
+
+        return linear_sum_assignment(self._squared(turn))[1]
+
+    def _squared(self, turns: np.ndarray) -> np.ndarray:
+        """Squared distances (..., N, N) after rotations (..., 3, 3)."""
+        a, b = self.a, self.b
+        turned = b @ np.swapaxes(turns, -1, -2)
+        return self.constant - 2 * a @ np.swapaxes(turned, -1, -2)
+
+
+def _frame_rotations(pair: _Pair, mirrors: tuple[float, ...], reach: float) -> Iterator[np.ndarray]:
     """Chunks (C, 3, 3) of rotations that lay one pair of atoms of `a` onto pairs of `b`.
 
     `reach` bounds the displacement of an atom in a match; the pairs cover every such match.
     """
-    to_centre_a, to_centre_b = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
-    distances_a, distances_b = _distances(a), _distances(b)
-    # Sorted rows of distances change by no more than the largest change of a distance.
-    rows = np.sort(distances_a, axis=1)[:, None] - np.sort(distances_b, axis=1)[None, :]
-    alike = np.abs(rows).max(axis=2) <= 2 * reach
-    alike &= np.abs(to_centre_a[:, None] - to_centre_b[None, :]) <= reach
-    alike &= kinds[:, None] == kinds[None, :]
-    counts = alike.sum(1)
-    if (counts == 0).any():
+    a, b = pair.a, pair.b
+    out_a, out_b = _length(a), _length(b)
+    if np.abs(pair.by_kind(out_a) - pair.by_kind(out_b)).max() > reach:
         return
+    alike = np.abs(out_a[:, None] - out_a[None, :]) <= reach
+    if pair.kinds is not None:
+        alike &= pair.kinds[:, None] == pair.kinds[None, :]
+    counts = alike.sum(1)
     # Atoms far out fix a direction well; those at the centroid fix none.
-    far = to_centre_a >= 0.5 * to_centre_a.max()
-    i = int(np.lexsort((-to_centre_a, np.where(far, counts, len(a) + 1)))[0])
-    off_axis = np.linalg.norm(np.cross(a[i], a), axis=1) / max(to_centre_a[i], 1e-12)
-    aside = off_axis >= 0.5 * off_axis.max()
-    j = int(np.lexsort((-off_axis, np.where(aside, counts, len(a) + 1)))[0])
+    i = _rarest(counts, out_a, out_a >= 0.5 * out_a.max())
+    off_axis = _length(_cross(a[i], a)) / max(out_a[i], 1e-12)
+    j = _rarest(counts, off_axis, off_axis >= 0.5 * off_axis.max())
+    between = _length(b[:, None] - b[None, :])
+    rows = pair.by_kind(between)
+
+    def partners(k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which atoms of b may correspond to atom k of a, and how ill they suit it."""
+        # Sorted rows of distances change by no more than the largest change of a distance.
+        apart = np.abs(rows - pair.by_kind(_length(a - a[k])))
+        off = np.abs(out_b - out_a[k])
+        some = np.flatnonzero((apart.max(1) <= 2 * reach) & (off <= reach) & pair.equal_kinds(k))
+        return some, (apart[some] ** 2).sum(1) + off[some] ** 2
+
+    first, misfit = partners(i)
     if off_axis[j] <= reach:  # all on one line: only its direction can be matched
-        partners = np.flatnonzero(alike[i])
-        pairs = np.stack([partners, partners], axis=1)
+        pairs = np.stack([first, first], axis=1)[np.argsort(misfit, kind="stable")]
         second_a, second_b = _any_normal(a[i][None])[0], _any_normal(b)
     else:
-        pairs = np.stack(np.nonzero(alike[i][:, None] & alike[j][None, :]), axis=1)
-        wanted = distances_a[i, j]
-        pairs = pairs[np.abs(distances_b[pairs[:, 0], pairs[:, 1]] - wanted) <= 2 * reach]
+        second, other = partners(j)
+        stretch = between[first][:, second] - _length(a[i] - a[j])
+        fits = np.abs(stretch) <= 2 * reach
+        suits = (misfit[:, None] + other[None, :] + stretch**2)[fits]
+        where = np.stack(np.nonzero(fits), axis=1)[np.argsort(suits, kind="stable")]
+        pairs = np.stack([first[where[:, 0]], second[where[:, 1]]], axis=1)
         second_a, second_b = a[j], b
     frame_a = _frames(a[i][None], second_a[None])[0]
-    for start in range(0, len(pairs), _CHUNK):
-        some = pairs[start : start + _CHUNK]
+    start, count = 0, _FIRST
+    while start < len(pairs):
+        some = pairs[start : start + count]
+        start, count = start + count, _CHUNK
         both = []
         for sign in mirrors:
             frames_b = _frames(sign * b[some[:, 0]], sign * second_b[some[:, 1]])
-            both.append(sign * np.einsum("ka,nkb->nab", frame_a, frames_b))
+            both.append(sign * (frame_a.T @ frames_b))
         yield np.concatenate(both)
+
+
+def _rarest(counts: np.ndarray, size: np.ndarray, admitted: np.ndarray) -> int:
+    """Of those admitted the one with the lowest count, then of the largest size."""
+    return int(np.lexsort((-size, np.where(admitted, counts, len(counts) + 1)))[0])
 
 
 def _frames(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -204,75 +213,30 @@ def _frames(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     Both vectors count alike, so that an error of either turns the frame by half of it.
     """
-    first = first / np.maximum(np.linalg.norm(first, axis=1, keepdims=True), 1e-12)
-    second = second / np.maximum(np.linalg.norm(second, axis=1, keepdims=True), 1e-12)
-    normal = np.cross(first, second)
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-    axis = first - second
-    axis /= np.maximum(np.linalg.norm(axis, axis=1, keepdims=True), 1e-12)
-    return np.stack([axis, normal, np.cross(axis, normal)], axis=1)
+    first, second = _unit(first), _unit(second)
+    normal, axis = _unit(_cross(first, second)), _unit(first - second)
+    return np.stack([axis, normal, _cross(axis, normal)], axis=1)
+
+
+def _length(vectors: np.ndarray) -> np.ndarray:
+    """Lengths (...) of vectors (..., 3)."""
+    return np.sqrt(np.einsum("...i,...i->...", vectors, vectors))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (M, 3) of length 1 (0 where they have none)."""
+    return vectors / np.maximum(_length(vectors), 1e-12)[:, None]
+
+
+def _cross(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Vector products (..., 3): numpy's takes longer to look at its arguments than to multiply."""
+    return (first[..., _NEXT] * second[..., _LAST]) - (first[..., _LAST] * second[..., _NEXT])
 
 
 def _any_normal(vectors: np.ndarray) -> np.ndarray:
     """A vector (M, 3) at right angles to each vector, of no particular direction."""
     least = np.eye(3)[np.argmin(np.abs(vectors), axis=1)]
-    return np.cross(vectors, least)
-
-
-def _nearest(a: np.ndarray, b: np.ndarray, turns: np.ndarray, penalty: np.ndarray) -> np.ndarray:
-    """Mean squared distance (C,) to the nearest particle: a bound below every assignment's."""
-    squared = _squared(a, b @ np.swapaxes(turns, -1, -2)) + penalty
-    return np.maximum(squared.min(axis=2).mean(1), squared.min(axis=1).mean(1))
-
-
-def _refine(
-    a: np.ndarray,
-    b: np.ndarray,
-    turn: np.ndarray,
-    penalty: np.ndarray,
-    origin: np.ndarray,
-    centre: np.ndarray,
-) -> Match:
-    """Assignment and rotation by turns until the assignment stays; each lowers the RMSD."""
-    from scipy.optimize import linear_sum_assignment
-
-    sign = np.sign(np.linalg.det(turn))
-    order = None
-    for _ in range(50):
-        _, assigned = linear_sum_assignment(_squared(a, b @ turn.T) + penalty)
-        if order is not None and np.array_equal(assigned, order):
-            break
-        order = assigned
-        turn = sign * rotations(a.T @ (sign * b[order]))[0]
-    assert order is not None
-    return _as_match(a, b, order, turn, origin, centre)
-
-
-def _as_match(
-    a: np.ndarray,
-    b: np.ndarray,
-    order: np.ndarray,
-    rotation: np.ndarray,
-    origin: np.ndarray,
-    centre: np.ndarray,
-) -> Match:
-    squared = ((b[order] @ rotation.T - a) ** 2).sum(1)
-    return Match(
-        rmsd=float(np.sqrt(squared.mean())),
-        largest=float(np.sqrt(squared.max())),
-        order=order,
-        rotation=rotation,
-        translation=origin - rotation @ centre,
-    )
-
-
-def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared distances (..., N, N) between a (N, 3) and b (..., N, 3)."""
-    return (a**2).sum(-1)[:, None] + (b**2).sum(-1)[..., None, :] - 2 * a @ np.swapaxes(b, -1, -2)
-
-
-def _distances(x: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(x[:, None] - x[None, :], axis=2)
+    return _cross(vectors, least)
 
 
 @cache

@@ -103,17 +103,27 @@ def plot(
 
 def export(database: Path, output: Path | None, form: str) -> int:
     """`topokrates export`."""
+    from topokrates import exchange
     from topokrates.landscape import Landscape
-    from topokrates.model.errors import InputError
 
-    if form != "extxyz":
-        raise InputError(f"unknown format {form!r}: use extxyz")
-    output = output or beside(database, ".extxyz")
+    exchange.require_format(form)
+    output = output or beside(database, f".{form}")
     with Landscape.open(database) as landscape:
-        if output.exists() and output.samefile(database):
-            raise InputError(f"{output} is the database itself: name another file")
-        landscape.export_extxyz(output)
+        notes = exchange.export(landscape, output, form)
     sys.stdout.write(f"{output}\n")
+    sys.stderr.writelines(f"topokrates: {note}\n" for note in notes)
+    return 0
+
+
+def import_landscape(
+    path: Path, form: str, molecule: str | None, database: Path, unit: str | None
+) -> int:
+    """`topokrates import`."""
+    from topokrates import exchange
+
+    with exchange.read(path, form, molecule, database, unit=unit) as landscape:
+        sys.stdout.write(f"{landscape.molecule.name}: {landscape.summary()}\n")
+    sys.stdout.write(f"database: {database}\n")
     return 0
 
 

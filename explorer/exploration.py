@@ -4,9 +4,11 @@ Wires a searcher, the minimiser, the landscape and its store, then the search fo
 states. The rounds of a search are in `rounds`.
 """
 
+from collections.abc import Sequence
 from os import PathLike
 
 from topokrates.defaults import MODEL, QUENCHES, SEARCHER, WALKERS
+from topokrates.integrity import allowed_kinds
 from topokrates.landscape import Landscape
 from topokrates.model import models
 from topokrates.model.errors import InputError
@@ -30,6 +32,7 @@ def explore(
     stale: int | None = None,
     window: float | None = None,
     coverage: float | None = None,
+    allow: Sequence[str] = (),
     seed: int = 0,
     database: str | PathLike[str] | None = None,
     connect: bool = True,
@@ -56,6 +59,8 @@ def explore(
             clusters).
         coverage: ends the search when the estimated chance that a quench meets a known minimum
             reaches this share; see `topokrates.stopping`.
+        allow: kinds of changed structures to keep: "stereo", "cis-trans", "bonds", "dissociated".
+            What is not allowed is counted and left out.
         seed: of everything random. Searches differ by searcher, seed and walkers.
         database: SQLite file, made if it does not exist; None keeps the landscape in memory.
         connect: search transition states afterwards until the graph hangs together.
@@ -78,6 +83,7 @@ def explore(
     reach = float("inf") if window is None else window
     rules = Rules(quenches, wall_time, stale, reach, coverage)
     rules.check()
+    allowed_kinds(allow)
     if not 0 <= seed < 2**63:
         raise InputError(f"seed {seed}: give a whole number from 0 to 2^63 - 1")
     if isinstance(molecule, str):
@@ -91,7 +97,7 @@ def explore(
         threads=threads,
         progress=progress,
     )
-    landscape = Landscape.create(molecule, potential.provenance(), database)
+    landscape = Landscape.create(molecule, potential.provenance(), database, allow=allow)
     for note in molecule.notes:
         progress.note(note)
     try:

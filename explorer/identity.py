@@ -1,200 +1,52 @@
-"""Is this geometry still the molecule that was asked for, and is it one that is known already?
+"""Is this structure one that is known already?
 
-A search that does not ask the first question finds "better" minima that are another molecule.
-`changes` answers it from distances (bonds), signed volumes (stereocentres) and dihedrals (cis and
-trans), and says what happened in words. `Matcher` answers the second by the RMSD that respects the
-symmetry of the molecule (`topokrates.symmetry`) or of a cluster (`topokrates.clusters`).
-
-What counts as the same molecule:
-
-- A bond is broken beyond 1.4 times the sum of the covalent radii and formed below 1.2 times, so a
-  proton shared in a strong hydrogen bond belongs to its donor until it is nearer to the acceptor.
-- A proton that has moved on to an equivalent place (from one oxygen of a carboxyl group to the
-  other) counts as changed. The bond list no longer describes the geometry, and nothing is lost:
-  the same structure exists with the labels in place.
-- Stereo counts up to the automorphisms of the bond graph: (R,S) and (S,R) of a meso compound are
-  one molecule.
+`Matcher` answers by the RMSD that respects the symmetry of the molecule (`topokrates.symmetry`) or
+of a cluster (`topokrates.clusters`). Whether a geometry is still the molecule at all is asked
+first, by `topokrates.integrity`.
 
 What counts as the same structure: mirror images are different minima of a molecule, of an achiral
 one too (C7 of a glycine dipeptide comes twice, at one energy), unless `inversion` is asked for;
 clusters are lumped with their mirror images.
+
+Structures that are kept although something changed (`allow`):
+
+- Stereo and cis-trans leave the bond graph as it is, so its automorphisms still say which atoms
+  are equivalent; a different stereoisomer is a different structure.
+- Where bonds have changed, the molecule's automorphisms say nothing: after a proton has moved, two
+  oxygens may have become equivalent, or no longer be. Which bonds a stretched geometry has is a
+  matter of thresholds, and two copies may fall on either side. So these structures are compared
+  without any bonds: any two atoms of one element may change places, as their nuclei may. For
+  structures that have kept their bonds this is the same question, as a relabelling that lays one
+  geometry onto the other lays its bonds onto the other's. A proton that has only gone from one
+  oxygen of a carboxyl group to the other makes no new minimum then.
+
+How far the answer depends on the order of arrival: a structure belongs to the stored minimum that
+it is closest to, so the order does not matter as long as quenches of one minimum differ by less
+than the tolerance and different minima by more than twice that. Between those, "the same" need not
+carry over from A and B, B and C to A and C, and the first that came stands for what is near it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from topokrates.clusters import LARGEST_PER_TOLERANCE, Match, match_clusters
+from topokrates.clusters import LARGEST_PER_TOLERANCE, match_clusters
+from topokrates.integrity import Change, Kind, allowed, allowed_kinds, changes
 from topokrates.model.errors import InputError
-from topokrates.molecule import Molecule, dihedral, signed_volume
+from topokrates.molecule import Molecule
+from topokrates.superposition import Match
 from topokrates.symmetry import Symmetry
 
-__all__ = ["Change", "Kind", "Match", "Matcher", "changes"]
-
-BROKEN = 1.4  # times the sum of the covalent radii
-FORMED = 1.2
-COLLAPSED = 0.6
-FLAT = 0.1  # signed volume of unit vectors; 0.77 for a tetrahedral centre, 0 for a planar one
-FRAGMENTS_REACH = 5.0  # Å between the nearest atoms of molecules that belong together
-PARTICLES_REACH = 1.7  # sigma; second neighbours in a Lennard-Jones crystal are 1.58 apart
-MAX_RELABELLINGS = 64
+__all__ = ["Change", "Kind", "Match", "Matcher", "allowed", "allowed_kinds", "changes"]
 
 TOLERANCE = 0.1  # Å
 CLUSTER_TOLERANCE = 0.02  # sigma
+OTHER_BONDS = frozenset({Kind.BONDS, Kind.DISSOCIATED})
 
 Id = TypeVar("Id")
-
-
-class Kind(StrEnum):
-    """What became of a molecule; the gravest comes first."""
-
-    NONE = ""
-    NOT_FINITE = "not finite"
-    DISSOCIATED = "dissociated"
-    BONDS = "bonds"
-    STEREO = "stereo"
-    CIS_TRANS = "cis-trans"
-
-
-@dataclass(frozen=True)
-class Change:
-    """How a geometry differs from the molecule asked for; false if it does not.
-
-    `reasons` names the atoms, numbered from 0 as in the arrays: "bond N7-H8 broken".
-    """
-
-    kind: Kind = Kind.NONE
-    reasons: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return self.kind is not Kind.NONE
-
-    def __str__(self) -> str:
-        return "; ".join(self.reasons) or "unchanged"
-
-
-def changes(molecule: Molecule, positions: np.ndarray) -> Change:
-    """What became of the molecule at these positions (N, 3), Å (sigma for clusters).
-
-    Clusters are only asked to be finite and in one piece: neighbours within 1.7 sigma.
-    """
-    x = np.asarray(positions, dtype=float)
-    if x.shape != (molecule.n_atoms, 3):
-        raise InputError(
-            f"{molecule.name}: positions of shape {x.shape}, not ({molecule.n_atoms}, 3)"
-        )
-    if not np.isfinite(x).all():
-        return Change(Kind.NOT_FINITE, ("coordinates are not finite",))
-    try:
-        expected = _EXPECTED[molecule]
-    except KeyError:
-        expected = _EXPECTED.setdefault(molecule, _Expected(molecule))
-    return expected.compare(x)
-
-
-class _Expected:
-    """The tables that `changes` compares with, made once for each molecule."""
-
-    def __init__(self, molecule: Molecule) -> None:
-        n = molecule.n_atoms
-        self.cluster = molecule.is_cluster
-        symbols = molecule.symbols
-        self.labels = [f"{symbols[i]}{i}" for i in range(n)]
-        self.first, self.second = np.triu_indices(n, 1)
-        bonded = np.zeros((n, n), dtype=bool)
-        bonded[tuple(molecule.bonds.T)] = True
-        self.bonded = bonded[self.first, self.second]
-        self.fragments = _components(n, molecule.bonds)
-        self.centres = molecule.stereocentres
-        self.signs = np.array([s.sign for s in self.centres])
-        self.corners = np.array([s.neighbours[:3] for s in self.centres], dtype=int).reshape(-1, 3)
-        self.middles = np.array([s.centre for s in self.centres], dtype=int)
-        self.double = (*molecule.peptide_bonds, *molecule.double_bonds)
-        self.quads = np.array([d.atoms for d in self.double], dtype=int).reshape(-1, 4)
-        self.cis = np.array([d.cis for d in self.double], dtype=bool)
-        self.n_peptide = len(molecule.peptide_bonds)
-        self.symmetry = None if self.cluster else Symmetry(molecule.numbers, molecule.bonds)
-        if not self.cluster:
-            from ase.data import covalent_radii
-
-            radii = covalent_radii[molecule.numbers]
-            total = radii[self.first] + radii[self.second]
-            self.nearest = np.where(self.bonded, COLLAPSED * total, FORMED * total) ** 2
-            self.furthest = np.where(self.bonded, BROKEN * total, np.inf) ** 2
-
-    def compare(self, x: np.ndarray) -> Change:
-        squared = ((x[self.first] - x[self.second]) ** 2).sum(1)
-        if self.cluster:
-            return self._in_pieces(len(x), squared < PARTICLES_REACH**2, 1, "cluster")
-        too_near, too_far = squared < self.nearest, squared > self.furthest
-        if too_near.any() or too_far.any():
-            present = (self.bonded & ~too_far) | too_near
-            whole = int(self.fragments.max()) + 1
-            reasons = tuple(
-                f"bond {self.labels[self.first[k]]}-{self.labels[self.second[k]]} "
-                + ("formed" if not self.bonded[k] else "broken" if too_far[k] else "collapsed")
-                for k in np.flatnonzero(too_near | too_far)
-            )
-            apart = self._in_pieces(len(x), present, whole, "molecule")
-            return Change(apart.kind or Kind.BONDS, (*reasons, *apart.reasons))
-        if self.fragments.any():
-            close = self.bonded | (squared < FRAGMENTS_REACH**2)
-            apart = self._in_pieces(len(x), close, 1, "complex")
-            if apart:
-                return apart
-        found = self._stereo(x)
-        if found and self.symmetry is not None and self.symmetry.orders is not None:
-            relabelled = self.symmetry.orders[1:MAX_RELABELLINGS]
-            if any(not self._stereo(x[order]) for order in relabelled):
-                return Change()
-        return found
-
-    def _in_pieces(self, n: int, linked: np.ndarray, allowed: int, what: str) -> Change:
-        pairs = np.stack([self.first[linked], self.second[linked]], axis=1)
-        pieces = _components(n, pairs).max() + 1
-        if pieces <= allowed:
-            return Change()
-        return Change(Kind.DISSOCIATED, (f"{what} dissociated into {pieces} fragments",))
-
-    def _stereo(self, x: np.ndarray) -> Change:
-        reasons: list[str] = []
-        if len(self.centres):
-            arms = x[self.corners] - x[self.middles][:, None]
-            volume = signed_volume(x, self.middles, self.corners)
-            volume = volume * self.signs / np.linalg.norm(arms, axis=2).prod(1)
-            for k in np.flatnonzero(volume < FLAT):
-                fate = "flattened" if volume[k] > -FLAT else "inverted"
-                reasons.append(f"stereocentre {self.labels[self.middles[k]]} {fate}")
-        kind = Kind.STEREO if reasons else Kind.NONE
-        if len(self.double):
-            cis = np.abs(dihedral(x, self.quads)) < np.pi / 2
-            for k in np.flatnonzero(cis != self.cis):
-                name = "peptide bond" if k < self.n_peptide else "double bond"
-                _, i, j, _ = self.quads[k]
-                state = "cis" if cis[k] else "trans"
-                reasons.append(f"{name} {self.labels[i]}-{self.labels[j]} became {state}")
-        if reasons and kind is Kind.NONE:
-            kind = Kind.CIS_TRANS
-        return Change(kind, tuple(reasons))
-
-
-_EXPECTED: WeakKeyDictionary[Molecule, _Expected] = WeakKeyDictionary()
-
-
-def _components(n: int, pairs: np.ndarray) -> np.ndarray:
-    """The fragment (N,), counted from 0, of each atom in the graph of these pairs (M, 2)."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    ones = np.ones(len(pairs), dtype=bool)
-    graph = coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    return connected_components(graph, directed=False)[1]
 
 
 class Matcher:
@@ -208,6 +60,8 @@ class Matcher:
             atoms. Default 0.1 Å, 0.02 sigma for clusters.
         inversion: mirror images are the same. Default: for clusters only. InputError for a
             molecule with stereocentres.
+        allow: kinds of changed structures that are kept (`topokrates.integrity.allowed`). With
+            bonds or dissociation among them, any atoms of one element may change places.
 
     Why 0.1 Å: quenches to a largest force f leave an RMSD up to f/k along a mode of curvature k.
     Certified minima (1e-4 eV/Å) on the softest mode of a dipeptide (0.003 eV/Å^2) differ by up to
@@ -217,7 +71,12 @@ class Matcher:
     """
 
     def __init__(
-        self, molecule: Molecule, tolerance: float | None = None, *, inversion: bool | None = None
+        self,
+        molecule: Molecule,
+        tolerance: float | None = None,
+        *,
+        inversion: bool | None = None,
+        allow: Iterable[Kind] = (),
     ) -> None:
         self.is_cluster = molecule.is_cluster
         if tolerance is None:
@@ -232,13 +91,19 @@ class Matcher:
         self.tolerance = float(tolerance)
         self.inversion = self.is_cluster if inversion is None else inversion
         self.symmetry = None if self.is_cluster else Symmetry(molecule.numbers, molecule.bonds)
+        self._elements: np.ndarray | None = None
+        if not self.is_cluster and OTHER_BONDS & set(allow):
+            self._elements = np.unique(molecule.numbers, return_inverse=True)[1]
         colours = np.zeros(molecule.n_atoms, dtype=int)
-        if self.symmetry is not None:
+        if self._elements is not None:
+            colours = self._elements
+        elif self.symmetry is not None:
             colours = self.symmetry.colours
         self._first, self._second = np.triu_indices(molecule.n_atoms, 1)
         low = np.minimum(colours[self._first], colours[self._second])
         high = np.maximum(colours[self._first], colours[self._second])
         self._classes = 1e3 * np.unique(np.stack([low, high]), axis=1, return_inverse=True)[1]
+        self._sorted_classes = np.sort(self._classes)
 
     def permutation(
         self, reference: np.ndarray, positions: np.ndarray, *, keep_handedness: bool = False
@@ -258,8 +123,8 @@ class Matcher:
     def rmsd(self, a: np.ndarray, b: np.ndarray) -> float:
         """Symmetric RMSD, Å: the least over permutations of equivalent atoms and rotations.
 
-        Exact for molecules of up to 20,000 automorphisms. Beyond, and for clusters, exact for
-        structures that are the same and else the least that was found.
+        Exact for molecules of up to 20,000 automorphisms. Beyond, for clusters and where bonds may
+        change, exact for structures that are the same and else the least that was found.
         """
         return self.permutation(a, b).rmsd
 
@@ -291,11 +156,24 @@ class Matcher:
             return None
         prints = self.fingerprint(np.stack([np.asarray(c[2], dtype=float) for c in near]))
         apart = np.linalg.norm(prints - self.fingerprint(positions), axis=1)
+        found = self.closest(positions, [c[2] for c in near], apart)
+        return None if found is None else near[found][0]
+
+    def closest(
+        self, positions: np.ndarray, structures: Sequence[np.ndarray], apart: np.ndarray
+    ) -> int | None:
+        """Which of these structures (N, 3) this one is, the one of least RMSD; None if none is.
+
+        apart: how far the fingerprint of each is from this one's, a bound below the RMSD. So few
+        are ever superposed: the likeliest first, and none that cannot be closer than the best.
+        """
         best, least = None, np.inf
-        for k in np.flatnonzero(apart <= self.tolerance):
-            match = self._close(near[k][2], positions)
+        for k in np.argsort(apart, kind="stable"):
+            if not apart[k] <= min(self.tolerance, least):  # false for what is not finite, too
+                break
+            match = self._close(structures[k], positions)
             if match is not None and match.rmsd < least:
-                best, least = near[k][0], match.rmsd
+                best, least = int(k), match.rmsd
         return best
 
     def fingerprint(self, positions: np.ndarray) -> np.ndarray:
@@ -310,14 +188,13 @@ class Matcher:
         n = x.shape[-2]
         between = x[..., self._first, :] - x[..., self._second, :]
         distances = np.sqrt((between**2).sum(-1))
-        # The offset keeps classes apart in one sort, and cancels in differences.
-        return np.sort(distances + self._classes, axis=-1) / np.sqrt(max(2 * n * (n - 1), 1))
+        # The offset keeps classes apart in one sort.
+        ordered = np.sort(distances + self._classes, axis=-1) - self._sorted_classes
+        return ordered / np.sqrt(max(2 * n * (n - 1), 1))
 
     def _close(self, a: np.ndarray, b: np.ndarray) -> Match | None:
         match = self._match(a, b, False, thorough=False)
-        if match is None or match.rmsd > self.tolerance:
-            return None
-        return match if match.largest <= LARGEST_PER_TOLERANCE * self.tolerance else None
+        return match if match is not None and self._within(match) else None
 
     def _match(
         self, a: np.ndarray, b: np.ndarray, keep_handedness: bool, *, thorough: bool
@@ -330,10 +207,26 @@ class Matcher:
                 a, b, inversion=self.inversion, tolerance=self.tolerance, thorough=thorough
             )
         match = self.symmetry.match(a, b, keep_handedness=keep_handedness, thorough=thorough)
-        if self.inversion and not keep_handedness:
+        if keep_handedness:
+            return match
+        if self.inversion:
             image = self.symmetry.match(a, -b, thorough=thorough)
             if image.rmsd < match.rmsd:
-                return Match(
+                match = Match(
                     image.rmsd, image.largest, image.order, -image.rotation, image.translation
                 )
+        if self._elements is not None and not self._within(match):
+            free = match_clusters(
+                a,
+                b,
+                self._elements,
+                inversion=self.inversion,
+                tolerance=self.tolerance,
+                thorough=False,
+            )
+            return match if free is None else free
         return match
+
+    def _within(self, match: Match) -> bool:
+        largest = LARGEST_PER_TOLERANCE * self.tolerance
+        return match.rmsd <= self.tolerance and match.largest <= largest

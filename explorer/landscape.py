@@ -9,17 +9,23 @@ relative to the global minimum, in kcal/mol.
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from html import escape
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from topokrates import tables
-from topokrates.provenance import read_molecule, refuse_other_molecule, refuse_other_potential
+from topokrates import summary, tables
+from topokrates.index import Matches, MinimumIndex
+from topokrates.integrity import allowed_kinds
+from topokrates.links import compare
+from topokrates.provenance import (
+    read_molecule,
+    refuse_other_kinds,
+    refuse_other_molecule,
+    refuse_other_potential,
+)
 from topokrates.records import Link, Minimum
 from topokrates.store import Store
 
@@ -35,22 +41,9 @@ if TYPE_CHECKING:
 __all__ = ["KCAL_MOL_PER_EV", "Landscape", "Link", "Minimum"]
 
 KCAL_MOL_PER_EV = 23.060547830619  # e N_A / 4184 J, exact in the SI of 2019
-ENERGY_WINDOW = 1e-3  # eV or epsilon, wide on purpose: within it the structure decides
-LINK_ENERGY_TOLERANCE = 1e-5  # eV or epsilon
-
-
-class Matches(Protocol):
-    """What a landscape asks of `topokrates.identity.Matcher`."""
-
-    def same(self, a: np.ndarray, b: np.ndarray) -> bool: ...
-
-    def find(
-        self,
-        positions: np.ndarray,
-        energy: float,
-        candidates: list[tuple[int, float, np.ndarray]],
-        energy_tolerance: float,
-    ) -> int | None: ...
+# Certified energies of one minimum agree to 2e-6; within fifty times that the structure decides.
+# MMFF94 has two minima of Ac-Ala3-NHMe 0.08 Å apart that only their energies tell apart: 6e-4 eV.
+ENERGY_WINDOW = 1e-4  # eV or epsilon
 
 
 class Landscape:
@@ -59,11 +52,13 @@ class Landscape:
     def __init__(self, store: Store, molecule: Molecule, matcher: Matches | None = None):
         self.store = store
         self.molecule = molecule
-        self.provenance: dict[str, Any] = store.meta()["provenance"]
+        meta = store.meta()
+        self.provenance: dict[str, Any] = meta["provenance"]
+        self.allow = allowed_kinds(meta.get("allow", []))
         self._matcher = matcher
         self._minima: dict[int, Minimum] = {}
         self._links: dict[int, Link] = {}
-        self._order: list[tuple[float, int]] = []  # (energy, id), sorted
+        self._index = MinimumIndex()
         self._seen: tuple[int, int] | None = None
 
     @classmethod
@@ -73,21 +68,26 @@ class Landscape:
         provenance: Mapping[str, Any],
         database: str | PathLike[str] | None = None,
         matcher: Matches | None = None,
+        allow: Iterable[str] = (),
     ) -> Landscape:
         """Open the landscape in `database`, made if there is none yet (None: in memory).
 
         `provenance` says what the potential is, JSON-able, at least `name` and
         `units: {energy, length}`. An existing database keeps its own copy of the molecule, the
-        start geometry included. Raises InputError if it holds another molecule or another
-        potential; software versions, floating-point type and device may differ.
+        start geometry included. `allow` names kinds of changed structures that are kept (see
+        `topokrates.integrity`). Raises InputError if it holds another molecule or another
+        potential, or allows other kinds; software versions, floating-point type and device may
+        differ.
         """
+        kinds = sorted(allowed_kinds(allow))
         text = molecule.to_json()
-        meta = {"molecule": text, "provenance": dict(provenance)}
+        meta = {"molecule": text, "provenance": dict(provenance), "allow": kinds}
         store = Store.create(database, meta)
         try:
             stored = store.meta()
             refuse_other_molecule(store.path, stored["molecule"], text)
             refuse_other_potential(store.path, stored["provenance"], provenance)
+            refuse_other_kinds(store.path, stored.get("allow", []), kinds)
             return cls(store, read_molecule(store.path, stored), matcher)
         except BaseException:
             store.close()
@@ -130,10 +130,10 @@ class Landscape:
             if self._seen is None or now[1] != self._seen[1]:
                 self._minima.clear()
                 self._links.clear()
-                self._order.clear()
+                self._index.clear()
             for minimum in self.store.minima(after=max(self._minima, default=0)):
                 self._minima[minimum.id] = minimum
-                bisect.insort(self._order, (minimum.energy, minimum.id))
+                self._index.add(minimum)
             for name, visits in self.store.visits().items():
                 if self._minima[name].visits != visits:
                     self._minima[name] = replace(self._minima[name], visits=visits)
@@ -146,7 +146,7 @@ class Landscape:
     def contents(self) -> tuple[list[Minimum], list[Link]]:
         """Minima and links at one moment, each by energy, then by id."""
         self._sync()
-        minima = [self._minima[name] for _, name in self._order]
+        minima = [self._minima[name] for name in self._index.ids]
         return minima, sorted(self._links.values(), key=lambda link: (link.energy, link.id))
 
     @property
@@ -154,7 +154,7 @@ class Landscape:
         if self._matcher is None:
             from topokrates.identity import Matcher
 
-            self._matcher = Matcher(self.molecule)
+            self._matcher = Matcher(self.molecule, allow=self.allow)
         return self._matcher
 
     @property
@@ -174,7 +174,7 @@ class Landscape:
     def relative(self, energy: float) -> float:
         """An energy above the global minimum, in `relative_unit`."""
         self._sync()
-        return (energy - self._order[0][0]) * self.factor
+        return (energy - self._index.lowest) * self.factor
 
     @property
     def minimum_list(self) -> list[Minimum]:
@@ -191,8 +191,10 @@ class Landscape:
         self._sync()
         return self._minima[name]
 
-    def phi_psi(self, positions: np.ndarray) -> list[list[float | None]]:
-        """[phi, psi] of each residue in degrees, None where an angle does not exist."""
+    def phi_psi(self, positions: np.ndarray | None) -> list[list[float | None]]:
+        """[phi, psi] of each residue in degrees, None where an angle or a geometry is missing."""
+        if positions is None:
+            return [[None, None] for _ in self.molecule.phi_psi]
         table = self.molecule.dihedral_table(positions)
         return [[None if np.isnan(a) else float(a) for a in pair] for pair in table]
 
@@ -203,16 +205,11 @@ class Landscape:
     ) -> int | None:
         """The id of the stored minimum that this structure is, or None.
 
-        positions (N, 3); energy and tolerance in the unit of the landscape.
+        positions (N, 3). Of several within both tolerances the one of least RMSD; never one that
+        is stored without positions.
         """
         self._sync()
-        start = bisect.bisect_left(self._order, (energy - energy_tolerance, -1))
-        near = []
-        for stored, name in self._order[start:]:
-            if stored > energy + energy_tolerance:
-                break
-            near.append((name, stored, self._minima[name].positions))
-        return self.matcher.find(positions, energy, near, energy_tolerance) if near else None
+        return self._index.find(self.matcher, energy, positions, energy_tolerance)
 
     def add_minimum(
         self,
@@ -223,28 +220,29 @@ class Landscape:
     ) -> tuple[int, bool]:
         """Store a minimum, or count a visit if it is known: (id, whether it is new).
 
-        positions (N, 3). That it is one (SCIENCE: force, curvature, identity) is the caller's
-        word. Raises ValueError if energy or positions are not finite or of the wrong shape.
+        positions (N, 3). That it is a certified minimum of this molecule is the caller's word.
+        Raises ValueError if energy or positions are not finite or of the wrong shape.
         """
         energy, positions = self._checked(energy, positions)
         with self.transaction():
-            known = self.find(energy, positions)
-            if known is not None:
-                self.visit(known)
+            if (known := self.find(energy, positions)) is not None:
+                self._count_visit(self._minima[known])
                 return known, False
             minimum = self.store.insert_minimum(
                 energy, positions, _number(max_force), _number(lowest_eigenvalue)
             )
             self._minima[minimum.id] = minimum
-            bisect.insort(self._order, (energy, minimum.id))
+            self._index.add(minimum)
             return minimum.id, True
 
     def visit(self, name: int) -> None:
         """Count one more quench that ended in this minimum."""
         with self.transaction():
-            minimum = self.minimum(name)
-            self.store.add_visit(name)
-            self._minima[name] = replace(minimum, visits=minimum.visits + 1)
+            self._count_visit(self.minimum(name))
+
+    def _count_visit(self, minimum: Minimum) -> None:
+        self.store.add_visit(minimum.id)
+        self._minima[minimum.id] = replace(minimum, visits=minimum.visits + 1)
 
     def add_link(
         self,
@@ -258,10 +256,9 @@ class Landscape:
     ) -> tuple[int, bool]:
         """Store a transition state or an estimate: (id of what stands for it, whether it is new).
 
-        A verified one is known if the pair has one of the same energy (1e-5) and structure.
-        Of the estimates of a pair only the lowest is kept, since each is an upper bound of the
-        same barrier, and none that lies at or above a verified link of that pair.
-        Raises KeyError for an unknown minimum, ValueError for what is not finite.
+        Of a pair every transition state is kept that differs in energy (1e-5) or structure, and
+        the lowest estimate if it lies below them all: see `topokrates.links.compare`. Raises
+        KeyError for an unknown minimum, ValueError for what is not finite.
         """
         energy, positions = self._checked(energy, positions)
         a, b = sorted(int(name) for name in minima)
@@ -269,17 +266,9 @@ class Landscape:
             for end in (a, b):
                 self.minimum(end)
             pair = [link for link in self._links.values() if link.minima == (a, b)]
-            tolerance = LINK_ENERGY_TOLERANCE
-            for link in pair:
-                if verified and link.verified:
-                    near = abs(link.energy - energy) <= tolerance
-                    if near and self.matcher.same(link.positions, positions):
-                        return link.id, False
-                elif not verified and link.energy <= energy + tolerance:
-                    return link.id, False
-            beaten = [
-                link.id for link in pair if not link.verified and link.energy >= energy - tolerance
-            ]
+            known, beaten = compare(pair, energy, positions, verified, self.matcher.same)
+            if known is not None:
+                return known, False
             if beaten:
                 self.store.delete_links(beaten)
             new = self.store.insert_link(
@@ -362,37 +351,14 @@ class Landscape:
 
     def summary(self) -> str:
         """One line: what was found."""
-        links = self.link_list
-        verified = sum(link.verified for link in links)
-        parts = [
-            _count(len(self), "minimum", "minima"),
-            _count(verified, "transition state", "transition states"),
-        ]
-        if len(links) > verified:
-            parts.append(_count(len(links) - verified, "estimate", "estimates"))
-        components = self.connected_components
-        if components > 1:
-            parts.append(f"{components} components that no transition state connects")
-        return ", ".join(parts)
+        return summary.line(self)
 
     def __repr__(self) -> str:
-        head = f"Landscape of {self.molecule.name} with {self.provenance['name']}"
-        lines = [f"{head}: {self.summary()}"]
-        if len(self):
-            lines.append(self.minima.head(10).to_string(index=False))
-        if len(self) > 10:
-            lines.append(f"... and {len(self) - 10} more minima")
-        return "\n".join(lines)
+        return summary.text(self)
 
     def _repr_html_(self) -> str:
-        head = f"{self.molecule.name} with {self.provenance['name']}: {self.summary()}"
-        table = self.minima.to_html(index=False, max_rows=20) if len(self) else ""
-        return f"<p><b>Landscape of {escape(head)}</b></p>{table}"
+        return summary.html(self)
 
 
 def _number(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else float(value)
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"

@@ -81,6 +81,9 @@ def print_landscape(landscape: Landscape, everything: bool = False) -> None:
             f"  {search['gradient_calls']} gradient calls, "
             f"{search['hessian_vector_products']} Hessian-vector products",
         )
+        if search["outcomes"]:
+            ends = ", ".join(f"{count} {name}" for name, count in search["outcomes"].items())
+            say(console, f"  quenches: {ends}")
         if search["coverage"] is not None:
             say(
                 console,

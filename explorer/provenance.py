@@ -1,9 +1,14 @@
-"""What a database was made with, and whether the molecule and potential at hand are the same."""
+"""What a database was made with, and whether the molecule and potential at hand are the same.
+
+The rule for what is imported: a file that says all about its potential (our own JSON) keeps that
+provenance, and is continued with that potential only. Of anything else it is not known where its
+energies come from: its provenance is `imported`, and no potential continues it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,10 +57,33 @@ def refuse_other_molecule(path: Path | None, stored: str, given: str) -> None:
     )
 
 
+IMPORTED = "imported"
+
+
+def imported(
+    format: str, source: str, units: Mapping[str, str], potential: str | None = None
+) -> dict[str, Any]:
+    """The provenance of a landscape that came from a file which does not say all about its own.
+
+    source: the name of the file. potential: what the file calls it, if it does.
+    """
+    found = {"name": IMPORTED, "format": format, "source": source, "units": dict(units)}
+    return found if potential is None else found | {"potential": potential}
+
+
 def refuse_other_potential(
     path: Path | None, stored: Mapping[str, Any], given: Mapping[str, Any]
 ) -> None:
-    """Raise InputError if the potentials differ in anything but `NOT_THE_POTENTIAL`."""
+    """Raise InputError if the potentials differ in anything but `NOT_THE_POTENTIAL`.
+
+    What was imported from elsewhere is no potential's: see the module.
+    """
+    if stored.get("name") == IMPORTED and given.get("name") != IMPORTED:
+        raise InputError(
+            f"{path} was imported from {stored.get('source')} ({stored.get('format')}), and which"
+            " potential it is of is not known: it can be shown, plotted and exported, but no search"
+            " goes on in it; choose another database"
+        )
     given = json.loads(json.dumps(given))  # as it would read back
     keys = sorted(
         (stored.keys() | given.keys()) - NOT_THE_POTENTIAL, key=lambda k: (k != "name", k)
@@ -72,3 +100,13 @@ def refuse_other_potential(
 def _short(value: object) -> str:
     text = "none" if value is None else str(value)
     return text if len(text) <= 24 else text[:12] + "..."
+
+
+def refuse_other_kinds(path: Path | None, stored: Sequence[str], given: Sequence[str]) -> None:
+    """Raise InputError unless a database keeps those kinds of changed structures that are given."""
+    if sorted(stored) != sorted(given):
+        keeps = ", ".join(stored) or "no changed structures"
+        raise InputError(
+            f"{path} keeps {keeps}, not {', '.join(given) or 'none'}: allow the same, or choose"
+            " another database"
+        )

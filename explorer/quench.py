@@ -10,15 +10,16 @@ from typing import NamedTuple
 import numpy as np
 
 from topokrates.certify import Certificate, certify, certify_all
-from topokrates.identity import changes
+from topokrates.integrity import Change, allowed, changes
 from topokrates.internals import coordinates
 from topokrates.landscape import Landscape
 from topokrates.model.potential import Potential
 from topokrates.relax import Descent, Status, descend
 
 # A descent to 1e-3 eV/Å that ends this close in energy to a stored minimum, and in its shape, is
-# a visit. A plateau 5 meV above one is not, and goes on to the polish.
-RECOGNISED = 1e-3
+# a visit: on a mode as soft as 0.003 eV/Å^2 it is 1.7e-4 eV above. A plateau 5 meV above one is
+# not, and goes on to the polish; nor is a second minimum 0.6 meV above the first.
+RECOGNISED = 3e-4
 
 
 class Settled(NamedTuple):
@@ -116,10 +117,15 @@ class Quencher:
 
     def _rejected(self, positions: np.ndarray, energy: float) -> Settled | None:
         """What a converged descent is, if no certificate is needed to tell."""
-        if change := changes(self.landscape.molecule, positions):
+        if change := self._refused(positions):
             return Settled(str(change.kind), None, energy, 0, 0)
         known = self.landscape.find(energy, positions, RECOGNISED)
         return None if known is None else Settled("known", known, energy, 0, 0)
+
+    def _refused(self, positions: np.ndarray) -> Change:
+        """What became of the molecule, if the landscape does not keep such structures."""
+        change = changes(self.landscape.molecule, positions)
+        return Change() if allowed(change, self.landscape.allow) else change
 
     def _judge(
         self, positions: np.ndarray, energy: float, status: str, proof: Certificate | None
@@ -134,6 +140,6 @@ class Quencher:
         spent = (proof.gradient_calls, proof.hessian_vector_products)
         if proof.status is not Status.CERTIFIED:
             return Settled(str(proof.status), None, proof.energy, *spent), None
-        if change := changes(self.landscape.molecule, proof.positions):
+        if change := self._refused(proof.positions):
             return Settled(str(change.kind), None, proof.energy, *spent), None
         return Settled("new", None, proof.energy, *spent), proof

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import sqlalchemy as sa
 
+from topokrates.model.errors import InputError
+
 
 class Coordinates(sa.TypeDecorator):
     """(N, 3) float64, or None, as raw little-endian bytes; read back as a read-only array."""
@@ -34,7 +36,7 @@ minimum = sa.Table(
     schema,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("energy", sa.Float, nullable=False),
-    sa.Column("positions", Coordinates, nullable=False),
+    sa.Column("positions", Coordinates),
     sa.Column("max_force", sa.Float),
     sa.Column("lowest_eigenvalue", sa.Float),
     sa.Column("visits", sa.Integer, nullable=False),
@@ -47,7 +49,7 @@ link = sa.Table(
     sa.Column("a", sa.ForeignKey("minimum.id"), nullable=False),
     sa.Column("b", sa.ForeignKey("minimum.id"), nullable=False),
     sa.Column("energy", sa.Float, nullable=False),
-    sa.Column("positions", Coordinates, nullable=False),
+    sa.Column("positions", Coordinates),
     sa.Column("verified", sa.Boolean, nullable=False),
     sa.Column("max_force", sa.Float),
     sa.Column("negative_eigenvalues", sa.Integer),
@@ -95,11 +97,14 @@ attempt = sa.Table(
 
 @dataclass(frozen=True, eq=False)
 class Minimum:
-    """A minimum as stored: energy (eV or epsilon), positions (N, 3) (Å or sigma)."""
+    """A minimum as stored: energy (eV or epsilon), positions (N, 3) (Å or sigma).
+
+    Positions are None where an import had none; force and eigenvalue where it is not certified.
+    """
 
     id: int
     energy: float
-    positions: np.ndarray
+    positions: np.ndarray | None
     max_force: float | None
     lowest_eigenvalue: float | None
     visits: int
@@ -110,17 +115,28 @@ class Link:
     """What connects two minima (ids in ascending order; equal for a degenerate rearrangement).
 
     `verified` means a transition state proven by its Hessian and by quenches down both sides;
-    otherwise the energy is an estimate, an upper bound of the barrier.
+    otherwise the energy is an estimate, an upper bound of the barrier. Positions are None where an
+    import had none.
     """
 
     id: int
     minima: tuple[int, int]
     energy: float
-    positions: np.ndarray
+    positions: np.ndarray | None
     verified: bool
     max_force: float | None = None
     negative_eigenvalues: int | None = None
     lowest_eigenvalue: float | None = None
+
+
+def located(row: Minimum | Link) -> np.ndarray:
+    """Its positions (N, 3). Raises InputError where an import brought none."""
+    if row.positions is None:
+        what = "minimum" if isinstance(row, Minimum) else "link"
+        raise InputError(
+            f"{what} {row.id} has no positions: it was imported without, and this needs them"
+        )
+    return row.positions
 
 
 class SearchRecord(NamedTuple):

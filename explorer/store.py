@@ -16,6 +16,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
-from topokrates import records, sqlite
+from topokrates import migrations, records, sqlite
 from topokrates.model.errors import InputError
 from topokrates.records import AttemptRecord, Link, Minimum, QuenchRecord, SearchRecord
 
-SCHEMA_VERSION = 2  # 2: Hessian-vector products are counted
+SCHEMA_VERSION = 3  # what came before: `topokrates.migrations`
 FORMAT = "topokrates landscape"
 
 
@@ -44,6 +45,7 @@ class Store:
     def __init__(self, path: Path | None, mode: str):
         self.path = path
         self.rollbacks = 0
+        self._read_only = mode == "ro"
         self._lock = threading.RLock()
         self._connection: sa.Connection | None = None
         self._engine = sa.create_engine(
@@ -123,28 +125,19 @@ class Store:
         if meta.get("format") != FORMAT:
             raise InputError(f"{self.path} is not a topokrates database")
         version = meta.get("schema_version")
-        if version == 1:
-            version = self._count_products()
-        if version != SCHEMA_VERSION:
+        for old, migrate in migrations.STEPS.items():
+            if version == old and not (self._read_only and old in migrations.READABLE):
+                with self.transaction() as connection:
+                    if self.meta()["schema_version"] == old:  # no other process has done it
+                        migrate(connection)
+                version = old + 1
+        if version != SCHEMA_VERSION and version not in migrations.READABLE:
             raise InputError(
                 f"{self.path} has schema version {version}, this topokrates reads version"
                 f" {SCHEMA_VERSION}: use the release that wrote it"
             )
         if missing := set(records.schema.tables) - tables:
             raise InputError(f"{self.path} is damaged: it lacks {', '.join(sorted(missing))}")
-
-    def _count_products(self) -> int:
-        """From version 1 to 2: what was spent before counts as none."""
-        with self.transaction() as connection:
-            if self.meta()["schema_version"] == 1:  # no other process has done it meanwhile
-                for table in (records.search, records.quench):
-                    connection.exec_driver_sql(
-                        f"ALTER TABLE {table.name} ADD COLUMN "
-                        "hessian_vector_products INTEGER NOT NULL DEFAULT 0"
-                    )
-                new = records.meta.update().where(records.meta.c.key == "schema_version")
-                connection.execute(new.values(value=json.dumps(2)))
-        return 2
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -228,7 +221,7 @@ class Store:
     def insert_minimum(
         self,
         energy: float,
-        positions: np.ndarray,
+        positions: np.ndarray | None,
         max_force: float | None,
         lowest_eigenvalue: float | None,
     ) -> Minimum:
@@ -236,6 +229,17 @@ class Store:
         values = {"energy": energy, "positions": positions, "max_force": max_force}
         values |= {"lowest_eigenvalue": lowest_eigenvalue, "visits": 1}
         return Minimum(id=self._insert(records.minimum, values), **values)
+
+    def fill(self, minima: Iterable[Minimum], links: Iterable[Link]) -> None:
+        """Store minima and links as they are, ids included, all of them or none."""
+        of_minima = [{f.name: getattr(m, f.name) for f in fields(Minimum)} for m in minima]
+        of_links = [{f.name: getattr(x, f.name) for f in fields(Link)} for x in links]
+        for row in of_links:
+            row["a"], row["b"] = row.pop("minima")
+        with self.transaction() as connection:
+            for table, rows in ((records.minimum, of_minima), (records.link, of_links)):
+                if rows:
+                    connection.execute(table.insert(), rows)
 
     def add_visit(self, minimum: int) -> None:
         change = records.minimum.update().where(records.minimum.c.id == minimum)

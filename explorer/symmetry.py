@@ -27,7 +27,8 @@ from math import factorial, prod
 
 import numpy as np
 
-from topokrates.clusters import Match, match_clusters, overlaps, rotations
+from topokrates.clusters import match_clusters
+from topokrates.superposition import Match, overlaps, rotations
 
 MAX_ORDERS = 5040  # skeleton automorphisms that are listed
 MAX_LANES = 64  # of these, so many go on to the assignment of hydrogens
@@ -147,14 +148,7 @@ class Symmetry:
                 allowed = {k: mask[keep] for k, mask in allowed.items()}
             order = self._by_turns(a, b, base, allowed, covariance)
         turn = rotations(a.T @ b[order])[0]
-        squared = ((b[order] @ turn.T - a) ** 2).sum(1)
-        return Match(
-            rmsd=float(np.sqrt(squared.mean())),
-            largest=float(np.sqrt(squared.max())),
-            order=order,
-            rotation=turn,
-            translation=origin - turn @ centre,
-        )
+        return Match.of(a, b, order, turn, origin, centre)
 
     # Skeleton
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from topokrates.model.errors import InputError
+from topokrates.records import located
 from topokrates.stopping import Coverage
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def as_dict(landscape: Landscape) -> dict[str, Any]:
                 "quenches_target": search.target,
                 "gradient_calls": search.gradient_calls,
                 "hessian_vector_products": search.hessian_vector_products,
-                **_coverage(landscape, search.id),
+                **_outcomes(landscape, search.id),
                 "settings": search.settings,
             }
             for search in landscape.store.searches()
@@ -89,13 +90,16 @@ def as_dict(landscape: Landscape) -> dict[str, Any]:
     }
 
 
-def _coverage(landscape: Landscape, search: int) -> dict[str, float | None]:
-    """What a search estimates of what it has not seen; see `topokrates.stopping`."""
+def _outcomes(landscape: Landscape, search: int) -> dict[str, Any]:
+    """How its quenches ended, and what a search estimates of what it has not seen."""
     rows = landscape.store.quenches(search)
+    outcomes = Counter(row.status for row in rows)
     found = Coverage.of(Counter(row.minimum for row in rows if row.minimum is not None))
-    if not found.quenches:
-        return {"coverage": None, "unseen_minima": None}
-    return {"coverage": found.coverage, "unseen_minima": found.unseen}
+    return {
+        "outcomes": dict(sorted(outcomes.items(), key=lambda item: (-item[1], item[0]))),
+        "coverage": found.coverage if found.quenches else None,
+        "unseen_minima": found.unseen if found.quenches else None,
+    }
 
 
 def minima_table(landscape: Landscape) -> pd.DataFrame:
@@ -165,12 +169,12 @@ def write_extxyz(landscape: Landscape, path: str | os.PathLike[str]) -> None:
     minima, links = landscape.contents()
     frames = []
     for m in minima:
-        atoms = landscape.molecule.atoms(m.positions)
+        atoms = landscape.molecule.atoms(located(m))
         atoms.info |= {"kind": "minimum", "id": m.id, "visits": m.visits}
         numbers = (m.energy, m.max_force, m.lowest_eigenvalue)
         frames.append((atoms, numbers))
     for link in links:
-        atoms = landscape.molecule.atoms(link.positions)
+        atoms = landscape.molecule.atoms(located(link))
         kind = "transition_state" if link.verified else "estimate"
         a, b = link.minima
         atoms.info |= {"kind": kind, "id": link.id, "minimum_a": a, "minimum_b": b}

@@ -16,6 +16,7 @@ from topokrates.molecule import Molecule
 from topokrates.pathways.band import Band, relax_band
 from topokrates.pathways.interpolate import interpolate
 from topokrates.pathways.saddle import Saddle, find_saddle
+from topokrates.records import located
 from topokrates.relax import Descent, Status, descend
 
 IMAGES = 11
@@ -68,8 +69,9 @@ def attempt(
         start, end: the minima.
         long_way: turn the torsion that changes most by the other way round.
     """
-    aligned = matcher.align(start.positions, end.positions, keep_handedness=True)
-    path = interpolate(coordinates, start.positions, aligned, IMAGES, long_way)
+    first, last = located(start), located(end)
+    aligned = matcher.align(first, last, keep_handedness=True)
+    path = interpolate(coordinates, first, aligned, IMAGES, long_way)
     band = relax_band(potential, coordinates, path, (start.energy, end.energy))
     calls, products = band.gradient_calls, 0
     candidates: list[Candidate] = []

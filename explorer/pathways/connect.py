@@ -19,6 +19,7 @@ from topokrates.model.potential import Potential
 from topokrates.pathways.attempt import Attempt, Candidate, attempt
 from topokrates.progress import Progress, Silent
 from topokrates.quench import Quencher
+from topokrates.records import located
 
 NEIGHBOURS = 3  # nearest others that each minimum is tried with
 ATTEMPTS_PER_MINIMUM, LEAST_ATTEMPTS = 4, 20
@@ -60,7 +61,7 @@ class Connector:
     def __init__(self, landscape: Landscape, potential: Potential, neighbours: int = NEIGHBOURS):
         self.landscape, self.potential, self.neighbours = landscape, potential, neighbours
         self.quencher = Quencher(landscape, potential)
-        self.matcher = Matcher(landscape.molecule)
+        self.matcher = Matcher(landscape.molecule, allow=landscape.allow)
         self._distances: dict[tuple[int, int], float] = {}
 
     def run(self, limit: int | None, progress: Progress) -> None:
@@ -112,7 +113,7 @@ class Connector:
         """Symmetric RMSD between two minima, Å or sigma."""
         pair = (min(a, b), max(a, b))
         if pair not in self._distances:
-            first, second = (self.landscape.minimum(name).positions for name in pair)
+            first, second = (located(self.landscape.minimum(name)) for name in pair)
             self._distances[pair] = self.matcher.rmsd(first, second)
         return self._distances[pair]
 

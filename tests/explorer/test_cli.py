@@ -1,11 +1,13 @@
 """The command line: what it prints where, its exit codes, and that nothing is lost."""
 
+import contextlib
 import inspect
 import json
 import os
 import pickle
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -23,7 +25,7 @@ from topokrates import cli
 from topokrates.landscape import Landscape
 from topokrates.model import weights
 
-COMMANDS = ("explore", "show", "plot", "export", "relax", "evaluate", "models")
+COMMANDS = ("explore", "show", "plot", "export", "import", "relax", "evaluate", "models")
 MINIMUM_KEYS = {
     "id",
     "energy",
@@ -434,32 +436,45 @@ def test_killed_searches_go_on_and_end_alike(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("searcher", ["basin-hopping", "minima-hopping"])
 def test_twenty_kills_change_nothing(tmp_path, searcher):
-    """At random moments, from the first import to the last commit."""
+    """Wherever they fall: each comes a little after some more quenches were begun."""
     arguments = ("explore", "LJ13", "--quenches", "640", "--searcher", searcher, "--no-connect")
     arguments = (*arguments, "--no-plot", "--json")
     killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
     killed.mkdir()
     undisturbed.mkdir()
-    began = time.monotonic()
-    whole = _topokrates(*arguments, cwd=undisturbed)
-    lasts = time.monotonic() - began
     rng = np.random.default_rng(0)
-    kills = 0
+    logged = 0
     for _ in range(20):
         with subprocess.Popen(
             _command(*arguments), cwd=killed, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as process:
-            try:
-                process.wait(timeout=rng.uniform(0.1, 0.6) * lasts)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                kills += 1
-    assert kills >= 10
-    resumed = _topokrates(*arguments, cwd=killed)
+            deadline, wanted = time.monotonic() + 200, logged + int(rng.integers(1, 28))
+            while _quenches(killed / "LJ13.db") < wanted:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.2))
+            assert process.poll() is None
+            process.send_signal(signal.SIGKILL)
+        # nothing that was logged is lost
+        assert _quenches(killed / "LJ13.db") >= wanted
+        logged = _quenches(killed / "LJ13.db")
+    assert 20 <= logged < 640
+    resumed, whole = (_topokrates(*arguments, cwd=folder) for folder in (killed, undisturbed))
     assert whole.returncode == resumed.returncode == 0
     found, expected = (json.loads(run.stdout)["minima"] for run in (resumed, whole))
     for key in ("energy", "visits"):
         assert [m[key] for m in found] == [m[key] for m in expected]
+
+
+def _quenches(database: Path) -> int:
+    if not database.exists():
+        return 0
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as file:
+            return file.execute("SELECT count(*) FROM quench").fetchone()[0]
+    except sqlite3.OperationalError:  # it is being made
+        return 0
 
 
 def _minima(database: Path) -> int:

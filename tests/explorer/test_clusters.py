@@ -131,6 +131,19 @@ def test_scrambled_copies_match(name, seed, noise):
     assert off.max() == pytest.approx(match.largest, abs=1e-9)
 
 
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_copies_match_up_to_the_tolerance(name):
+    """Displacements of 0.9 times the tolerance in the mean, in any directions."""
+    rng = np.random.default_rng(7)
+    x = STRUCTURES[name]()
+    for _ in range(20):
+        off = rng.normal(size=x.shape)
+        off *= 0.9 * 0.02 / np.sqrt((off**2).sum(1).mean())
+        match = match_clusters(x, scrambled(x + off, rng), thorough=False)
+        assert match is not None
+        assert match.rmsd <= 0.9 * 0.02 + 1e-9
+
+
 def test_different_minima_never_match():
     """All of LJ7; three of LJ10 8e-5 and 1.1e-4 apart in energy; two of LJ12 2.5e-6 apart."""
     rng = np.random.default_rng(2)

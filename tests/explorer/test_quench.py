@@ -8,6 +8,7 @@ import pytest
 
 from topokrates.landscape import Landscape
 from topokrates.model.analytic import LennardJones
+from topokrates.model.errors import InputError
 from topokrates.model.potential import REDUCED, CompiledPotential
 from topokrates.molecule import Molecule
 from topokrates.quench import Quencher
@@ -167,3 +168,25 @@ def test_a_cluster_in_two_pieces_is_no_minimum():
     settled = quencher.settle(end.positions, end.energy, end.status)
     assert settled.outcome == "dissociated"
     assert len(quencher.landscape) == 0
+
+
+def test_what_is_allowed_is_kept_beside_the_molecule(chiral, tmp_path):
+    """The mirror image is refused, or a minimum of its own; never taken for the molecule."""
+    molecule, potential = chiral
+    image = shaken(molecule) * [1, 1, -1]
+    strict = Quencher(Landscape.create(molecule, potential.provenance()), potential)
+    assert quench(strict, image).outcome == "stereo"
+    assert len(strict.landscape) == 0
+    database = tmp_path / "both.db"
+    landscape = Landscape.create(molecule, potential.provenance(), database, allow=["stereo"])
+    with landscape:
+        quencher = Quencher(landscape, potential)
+        assert [quench(quencher, x).outcome for x in (image, shaken(molecule))] == ["new", "new"]
+        assert [quench(quencher, x).outcome for x in (image, shaken(molecule))] == ["known"] * 2
+        assert [m.visits for m in landscape.minimum_list] == [2, 2]
+    with Landscape.open(database) as landscape:
+        assert landscape.allow == {"stereo"}
+    with pytest.raises(InputError, match="keeps stereo, not none: allow the same"):
+        Landscape.create(molecule, potential.provenance(), database)
+    with pytest.raises(InputError, match="'sterio' cannot be allowed: choose from"):
+        Landscape.create(molecule, potential.provenance(), allow=["sterio"])

@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from topokrates import sqlite
 from topokrates.model.errors import InputError
+from topokrates.records import Link, Minimum
 from topokrates.store import Store
 
 POSITIONS = np.random.default_rng(0).normal(size=(4, 3))
@@ -216,11 +218,76 @@ def test_the_first_schema_is_brought_up_to_date(path):
         connection.commit()
     for _ in range(2):
         with closing(Store.open(path)) as store:
-            assert store.meta()["schema_version"] == 2
+            assert store.meta()["schema_version"] == 3
             (quench,) = store.quenches(search)
             assert (quench.status, quench.gradient_calls, quench.minimum) == ("ok", 6, 1)
             assert quench.hessian_vector_products == 0
             assert store.searches()[0].hessian_vector_products == 0
+
+
+def second_schema(path):
+    """A database as version 2 made it: minima and links must have positions."""
+    with closing(Store.create(path, {"molecule": "X4"})) as store:
+        add(store, -1 / 3)
+        add(store, 1.0)
+        store.insert_link((1, 2), energy=2.0, positions=-POSITIONS, verified=True)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for table in ("minimum", "link"):
+            (sql,) = connection.execute(
+                "SELECT sql FROM sqlite_master WHERE name = ?", (table,)
+            ).fetchone()
+            assert "positions BLOB," in sql
+            connection.execute("PRAGMA legacy_alter_table = ON")  # leave what refers to it alone
+            connection.execute(f"ALTER TABLE {table} RENAME TO old")
+            connection.execute(sql.replace("positions BLOB,", "positions BLOB NOT NULL,"))
+            connection.execute(f"INSERT INTO {table} SELECT * FROM old")
+            connection.execute("DROP TABLE old")
+        connection.execute("UPDATE meta SET value = '2' WHERE key = 'schema_version'")
+    with closing(sqlite3.connect(path)) as connection, pytest.raises(sqlite3.IntegrityError):
+        connection.execute("UPDATE minimum SET positions = NULL")
+
+
+def what_was_stored(store):
+    minima, (link,) = store.minima(), store.links()
+    assert [(m.id, m.energy, m.visits) for m in minima] == [(1, -1 / 3, 1), (2, 1.0, 1)]
+    assert {m.positions.tobytes() for m in minima} == {POSITIONS.tobytes()}
+    assert (link.id, link.minima, link.energy, link.verified) == (1, (1, 2), 2.0, True)
+    assert link.positions.tobytes() == (-POSITIONS).tobytes()
+
+
+def test_the_second_schema_is_brought_up_to_date(path):
+    """Its minima and links had to have positions; nothing else changes."""
+    second_schema(path)
+    with closing(Store.open(path)) as store:
+        assert store.meta()["schema_version"] == 3
+        what_was_stored(store)
+        store.insert_minimum(3.0, None, None, None)
+        store.insert_link((2, 3), energy=4.0, positions=None, verified=False)
+        with pytest.raises(Exception, match="FOREIGN KEY"):
+            store.insert_link((1, 4), energy=4.0, positions=None, verified=False)
+    with closing(Store.open(path)) as store:
+        assert [m.id for m in store.minima()] == [1, 2, 3]
+        assert store.minima()[-1].positions is store.links()[-1].positions is None
+
+
+def test_the_second_schema_is_read_where_it_cannot_be_written(path, monkeypatch):
+    second_schema(path)
+    before = path.read_bytes()
+    monkeypatch.setattr(sqlite, "writable", lambda path: False)
+    with closing(Store.open(path)) as store:
+        what_was_stored(store)
+    assert path.read_bytes() == before
+
+
+def test_rows_are_stored_all_or_none(store):
+    minima = [Minimum(k, float(k), None, None, None, k) for k in (1, 2)]
+    with pytest.raises(Exception, match="FOREIGN KEY"):
+        store.fill(minima, [Link(1, (1, 3), 0.0, None, False)])
+    assert store.minima() == []
+    store.fill(minima, [Link(1, (1, 2), 0.0, None, False)])
+    assert [(m.id, m.visits) for m in store.minima()] == [(1, 1), (2, 2)]
+    assert store.links()[0].minima == (1, 2)
+    assert add(store).id == 3
 
 
 def test_a_later_schema_is_refused(path):

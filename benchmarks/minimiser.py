@@ -265,6 +265,8 @@ def _counts(words: list[str]) -> dict[str, int]:
         name, _, number = word.rpartition("=")
         if name not in ("", "lbfgs", "fire", "sella", "torch") or not number.isdecimal():
             sys.exit(f"error: --peer-starts {word!r}: a number, or lbfgs=, fire=, sella=, torch=N")
+        if not int(number):
+            sys.exit(f"error: --peer-starts {word!r}: give at least 1")
         counts[name] = int(number)
     return counts
 

@@ -91,6 +91,7 @@ def first_encounters(size: int, options: argparse.Namespace) -> dict[str, Any]:
     """Walkers side by side until each has met the global minimum."""
     from scipy.stats import chi2
 
+    from topokrates.integrity import changes
     from topokrates.internals import coordinates
     from topokrates.model.analytic import LennardJones
     from topokrates.molecule import Molecule
@@ -124,7 +125,7 @@ def first_encounters(size: int, options: argparse.Namespace) -> dict[str, Any]:
         for end in descend(potential, frame, starts, lanes=32):
             quenches, calls = quenches + 1, calls + end.gradient_calls
             walker = active[end.index]
-            if end.status is Status.CONVERGED and whole(end.positions):
+            if end.status is Status.CONVERGED and not changes(molecule, end.positions):
                 outcome.positions[walker], outcome.energies[walker] = end.positions, end.energy
                 outcome.minima[walker] = 0
                 if end.energy < LOWEST[size] + NEAR:
@@ -147,18 +148,6 @@ def first_encounters(size: int, options: argparse.Namespace) -> dict[str, Any]:
         "calls": calls / quenches,
         "seconds": time.perf_counter() - began,
     }
-
-
-def whole(positions: np.ndarray) -> bool:
-    """Whether no particle has left."""
-    distances = np.linalg.norm(positions[:, None] - positions[None], axis=2)
-    reached = {0}
-    frontier = [0]
-    while frontier:
-        near = np.flatnonzero(distances[frontier.pop()] < 1.7)
-        frontier += [k for k in near if k not in reached]
-        reached.update(near)
-    return len(reached) == len(positions)
 
 
 if __name__ == "__main__":

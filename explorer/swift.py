@@ -123,7 +123,11 @@ def descend(
 
 
 def _gather(chunks: list[Lane | None], indices: list[int | None], size: int) -> None:
-    """Moves lanes together, if that empties a chunk: what is left at the end runs in few."""
+    """Moves lanes together, if that empties a chunk: what is left at the end runs in few.
+
+    New structures take the lowest free lanes, so none that is not begun yet is ever moved: a lane
+    that is free below it would have been taken first.
+    """
     while True:
         used = [lane for lane, index in enumerate(indices) if index is not None]
         last = used[-1] // size

@@ -359,3 +359,16 @@ def test_a_molecule_that_is_not_a_number_is_alone_in_it(butane, turned):
     assert found[1].status is Status.EXPLODED
     assert_equal(found[0], alone[0])
     assert_equal(found[2], alone[2])
+
+
+def test_no_step_of_the_compiled_loop_goes_up():
+    """Cut short anywhere, a descent has come down from where it was cut short before."""
+    cluster = LennardJones().bind(np.zeros(13, int))
+    starts = [0.9 * random_cluster(13, np.random.default_rng(seed)) for seed in range(8)]
+    space = coordinates(np.zeros((0, 2), int), starts[0])
+    before = np.full(8, np.inf)
+    for steps in range(2, 60, 3):
+        ends = relaxed(cluster, space, starts, lanes=8, max_steps=steps)
+        energies = np.array([end.energy for end in ends])
+        assert np.all(energies <= before + 1e-9)
+        before = energies

@@ -223,7 +223,8 @@ def pairs_with(k):
 
 
 def test_a_symmetry_that_is_nearly_there_is_completed(icosahedron):
-    """An icosahedron with two corners out of place comes back by one move, sooner or later."""
+    """An icosahedron with two corners out of place comes back by most moves; displacements of all
+    particles bring it back in one of five."""
     broken = icosahedron.copy()
     broken[3], broken[7] = [1.5, 1.2, 0.3], [1.9, 0.4, -0.7]
     potential = LennardJones().bind(np.zeros(13, int))
@@ -233,8 +234,9 @@ def test_a_symmetry_that_is_nearly_there_is_completed(icosahedron):
         assert x.shape == (13, 3)
         assert distances(x).min() > CONTACT - 0.15
         np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-12)
-    lowest = min(end.energy for end in descend(potential, frame, tried, lanes=8))
-    assert lowest == pytest.approx(-44.326801, abs=1e-5)
+    energies = np.array([end.energy for end in descend(potential, frame, tried, lanes=8)])
+    assert energies.min() == pytest.approx(-44.326801, abs=1e-5)
+    assert np.sum(energies < -44.3267) > 30
     assert np.array_equal(tried[3], symmetrised(broken, np.random.default_rng(3)))
 
 

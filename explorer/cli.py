@@ -28,12 +28,14 @@ from topokrates.options import (
     Json,
     Model,
     Precision,
+    Settings,
     Structures,
     Threads,
     duration,
     model_settings,
     number,
     real,
+    searcher_settings,
 )
 
 # What the click inside typer raises for a wrong command line; typer exports only its descendant.
@@ -68,8 +70,9 @@ def explore(
     model: Model = MODEL,
     searcher: Annotated[
         str,
-        typer.Option(metavar="NAME", help="basin-hopping, or minima-hopping (by dynamics)."),
+        typer.Option(metavar="NAME", help="basin-hopping, parallel-tempering or minima-hopping."),
     ] = SEARCHER,
+    changed: Settings = None,
     walkers: Annotated[int, number("Searches side by side, in one batch.")] = WALKERS,
     quenches: Annotated[
         int, number("Of this search in all its runs together in this database.")
@@ -121,6 +124,7 @@ def explore(
         plot,
         as_json,
         searcher=searcher,
+        settings=searcher_settings(changed or ()),
         walkers=walkers,
         quenches=quenches,
         wall_time=wall_time,

@@ -4,7 +4,7 @@ Wires a searcher, the minimiser, the landscape and its store, then the search fo
 states. The rounds of a search are in `rounds`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 
 from topokrates.defaults import MODEL, QUENCHES, SEARCHER, WALKERS
@@ -17,7 +17,7 @@ from topokrates.molecule import Molecule
 from topokrates.pathways.connect import connect_minima
 from topokrates.progress import Progress, Silent
 from topokrates.rounds import Search
-from topokrates.search import searcher_module
+from topokrates.search import configured, searcher_module
 from topokrates.stopping import Rules
 
 
@@ -26,6 +26,7 @@ def explore(
     *,
     model: str | models.ForceField = MODEL,
     searcher: str = SEARCHER,
+    settings: Mapping[str, float] | None = None,
     walkers: int = WALKERS,
     quenches: int = QUENCHES,
     wall_time: float | None = None,
@@ -49,7 +50,9 @@ def explore(
         molecule: a `Molecule`, or what `Molecule.from_text` reads: a peptide ("Ac-Ala-NHMe"),
             "smiles:...", a file, a cluster ("LJ13").
         model: a name that `models.load` knows, a weights file, or a force field.
-        searcher: "basin-hopping" or "minima-hopping".
+        searcher: "basin-hopping", "parallel-tempering" or "minima-hopping".
+        settings: parameters of the searcher that shall differ from its own choice for the
+            molecule, {"temperature": 0.05}; see `Settings` of its module for names and units.
         walkers: searches side by side, in one batch.
         quenches: how many this search shall have made in all, earlier runs of the same search in
             the same database counted in.
@@ -61,7 +64,7 @@ def explore(
             reaches this share; see `topokrates.stopping`.
         allow: kinds of changed structures to keep: "stereo", "cis-trans", "bonds", "dissociated".
             What is not allowed is counted and left out.
-        seed: of everything random. Searches differ by searcher, seed and walkers.
+        seed: of everything random. Searches differ by searcher, settings, seed and walkers.
         database: SQLite file, made if it does not exist; None keeps the landscape in memory.
         connect: search transition states afterwards until the graph hangs together.
         attempts: pairs of minima to try to connect, at most; None for four times the minima found.
@@ -88,6 +91,7 @@ def explore(
         raise InputError(f"seed {seed}: give a whole number from 0 to 2^63 - 1")
     if isinstance(molecule, str):
         molecule = Molecule.from_text(molecule)
+    configured(searcher, molecule, settings)
     potential = potential_of(
         molecule,
         model,
@@ -102,7 +106,8 @@ def explore(
         progress.note(note)
     try:
         rules = rules._replace(window=reach / landscape.factor)
-        reason = Search(landscape, potential, searcher, walkers, seed).run(rules, progress)
+        search = Search(landscape, potential, searcher, walkers, seed, settings)
+        reason = search.run(rules, progress)
         if reason is not None:
             progress.note(f"search ended: {reason}")
         if connect:

@@ -1,5 +1,6 @@
 """The options that several commands of `topokrates` share, as types of their parameters."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,12 +72,32 @@ Threads = Annotated[
     int | None,
     number("Structures side by side on a CPU. [default: one per core]", "--threads"),
 ]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A setting of the searcher: temperature=0.05, patience=200. A wrong name lists them.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to stdout.")]
 Database = Annotated[Path, typer.Argument(metavar="DB", help="A database that explore wrote.")]
 Structures = Annotated[Path, typer.Argument(metavar="FILE", help="Any file that ASE reads.")]
 Frames = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="OUT.extxyz", help="Where results go.")
 ]
+
+
+def searcher_settings(texts: Sequence[str]) -> dict[str, float]:
+    """The settings of a searcher from texts such as "temperature=0.05"."""
+    settings = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            settings[name.strip().replace("-", "_")] = float(value)
+        except ValueError:
+            raise typer.BadParameter(f"--set {text}: give NAME=VALUE, VALUE a number") from None
+    return settings
 
 
 def model_settings(

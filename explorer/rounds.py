@@ -12,6 +12,7 @@ is beside it, and what it cost is entered with the quench that needed it.
 import json
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from topokrates.progress import Progress
 from topokrates.quench import Quencher, Settled
 from topokrates.records import QuenchRecord
 from topokrates.relax import Status
-from topokrates.search import searcher_module
+from topokrates.search import configured, searcher_module
 from topokrates.search.state import Outcome, pack, unpack
 from topokrates.stopping import Rules, Tally
 
@@ -56,15 +57,25 @@ class Search:
         searcher: its name.
         walkers: proposals per round.
         seed: of everything random.
+        settings: of the searcher, where they are not its own for the molecule.
+
+    Raises:
+        InputError: for a searcher or a setting that does not exist.
     """
 
     def __init__(
-        self, landscape: Landscape, potential: Potential, searcher: str, walkers: int, seed: int
+        self,
+        landscape: Landscape,
+        potential: Potential,
+        searcher: str,
+        walkers: int,
+        seed: int,
+        settings: Mapping[str, float] | None = None,
     ):
         self.module = searcher_module(searcher)
         self.landscape, self.potential = landscape, potential
         self.walkers, self.seed = walkers, seed
-        self.settings = self.module.settings(landscape.molecule)
+        self.settings = configured(searcher, landscape.molecule, settings)
         described = {
             "searcher": searcher,
             "seed": seed,

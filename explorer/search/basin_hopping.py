@@ -3,6 +3,10 @@
 Each walker moves its minimum at random, quenches, and takes the new minimum by Metropolis's rule
 at a temperature. The size of the move follows the acceptance of the walker. Walkers share nothing
 but the landscape: several chains from different starts forget a bad start faster than one.
+
+With `patience` a walker that has not lowered its lowest minimum for so many quenches starts anew
+from a random structure, and the bottom of the funnel that it leaves is remembered: whoever comes
+there again starts anew at once, so that no funnel is searched twice.
 """
 
 from typing import NamedTuple
@@ -15,6 +19,8 @@ from topokrates.search import cluster_moves, moves
 from topokrates.search.state import Outcome, generator
 
 ADAPTATION = 1.05  # factor on the move after each step
+SIZELESS = ("surface", "symmetry")  # moves that the size of the move says nothing of
+LOWER = 1e-6  # what counts as a lower minimum, eV or epsilon
 
 
 class Settings(NamedTuple):
@@ -27,6 +33,10 @@ class Settings(NamedTuple):
         acceptance: what the size of the move is adapted to.
         surface, symmetry: shares of a cluster's moves that put its worst placed particles
             elsewhere, and that bring it nearer to a symmetry; the others displace everything.
+        side_chains, crankshaft: shares of a molecule's moves that turn what is not backbone, and
+            that swing a segment of the backbone; the others turn about half of all torsions.
+        patience: quenches without a lower minimum after which a walker starts anew; 0 for never.
+        hottest: k_B T of the last walker, those between in equal ratios; 0 for one temperature.
     """
 
     temperature: float
@@ -36,22 +46,48 @@ class Settings(NamedTuple):
     acceptance: float
     surface: float = 0.0
     symmetry: float = 0.0
+    side_chains: float = 0.0
+    crankshaft: float = 0.0
+    patience: float = 0.0
+    hottest: float = 0.0
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of the kinds of move, but for what is left for the most common one."""
+        names = ("surface", "symmetry", "side_chains", "crankshaft")
+        return {name: getattr(self, name) for name in names}
 
 
 class State(NamedTuple):
-    """Where the walkers are: positions (W, N, 3), energies (W,), move (W,), minima (W,) ids."""
+    """Where the walkers are, a row per walker.
+
+    Attributes:
+        positions: (W, N, 3).
+        energies: (W,).
+        move: sizes of the moves, (W,).
+        minima: ids, (W,); -1 for a walker that is nowhere yet.
+        lowest: energies of the lowest minima since the walkers started, (W,).
+        bottoms: ids of these, (W,).
+        idle: quenches since a walker found its bottom, (W,).
+        visited: ids of the bottoms that walkers have left, (K,).
+    """
 
     positions: np.ndarray
     energies: np.ndarray
     move: np.ndarray
     minima: np.ndarray
+    lowest: np.ndarray
+    bottoms: np.ndarray
+    idle: np.ndarray
+    visited: np.ndarray
 
 
 class Info(NamedTuple):
-    """What a step did: accepted (W,) bool; the size of the moves (W,)."""
+    """What a step did: accepted (W,) bool; the size of the moves (W,); restarted (W,) bool."""
 
     accepted: np.ndarray
     move: np.ndarray
+    restarted: np.ndarray
 
 
 def settings(molecule: Molecule) -> Settings:
@@ -61,7 +97,8 @@ def settings(molecule: Molecule) -> Settings:
     """
     if molecule.is_cluster:
         return Settings(0.8, 0.4, 0.1, 1.0, 0.5, surface=0.1, symmetry=0.2)
-    return Settings(0.1, 2 * np.pi / 3, np.pi / 6, np.pi, 0.5)
+    shares = {"side_chains": 0.1, "crankshaft": 0.1}
+    return Settings(0.1, 2 * np.pi / 3, np.pi / 6, np.pi, 0.5, **shares)
 
 
 def init(settings: Settings, molecule: Molecule, walkers: int) -> State:
@@ -71,7 +108,16 @@ def init(settings: Settings, molecule: Molecule, walkers: int) -> State:
         np.full(walkers, np.inf),
         np.full(walkers, settings.move),
         np.full(walkers, -1),
+        np.full(walkers, np.inf),
+        np.full(walkers, -1),
+        np.zeros(walkers, int),
+        np.zeros(0, int),
     )
+
+
+def temperatures(settings: Settings, walkers: int) -> np.ndarray:
+    """k_B T of each walker, (W,)."""
+    return np.geomspace(settings.temperature, settings.hottest or settings.temperature, walkers)
 
 
 def propose(
@@ -84,25 +130,36 @@ def propose(
     walkers: list[int],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Structures to quench for some walkers, (W, N, 3), and gradient calls spent on each (none)."""
-    proposals = []
-    for walker in walkers:
-        rng = generator(seed, walker, step)
+    rngs = [generator(seed, walker, step) for walker in walkers]
+    proposals = np.zeros((len(walkers), molecule.n_atoms, 3))
+    turning, kinds = [], []
+    for row, (walker, rng) in enumerate(zip(walkers, rngs, strict=True)):
         if state.minima[walker] < 0:
             # walker 0 tries the structure that was given, once
-            proposals.append(moves.start(molecule, rng, walker if step == 0 else walker + 1))
-        elif molecule.is_cluster:
-            size, positions = state.move[walker], state.positions[walker]
-            kind = _kind(settings, rng.random())
+            proposals[row] = moves.start(molecule, rng, walker if step == 0 else walker + 1)
+            continue
+        kind = _kind(settings, rng.random())
+        if molecule.is_cluster:
+            x = state.positions[walker]
             if kind == "surface":
-                proposals.append(cluster_moves.resurfaced(positions, rng))
+                proposals[row] = cluster_moves.resurfaced(x, rng)
             elif kind == "symmetry":
-                proposals.append(cluster_moves.symmetrised(positions, rng))
+                proposals[row] = cluster_moves.symmetrised(x, rng)
             else:
-                proposals.append(cluster_moves.displaced(positions, rng, size))
+                proposals[row] = cluster_moves.displaced(x, rng, state.move[walker])
         else:
-            size, positions = state.move[walker], state.positions[walker]
-            proposals.append(moves.dihedral_move(molecule, positions, rng, size))
-    return np.stack(proposals), np.zeros(len(walkers), int)
+            turning.append(row)
+            kinds.append(kind.replace("_", " ") or "torsions")
+    if turning:
+        chosen = [walkers[row] for row in turning]
+        proposals[turning] = moves.molecule_moves(
+            molecule,
+            state.positions[chosen],
+            [rngs[row] for row in turning],
+            state.move[chosen],
+            kinds,
+        )
+    return proposals, np.zeros(len(walkers), int)
 
 
 def step(
@@ -116,26 +173,51 @@ def step(
     started = state.minima >= 0
     both = arrived & started
     rise = np.where(both, outcome.energies, 0) - np.where(both, state.energies, 0)
-    likely = chance < np.exp(np.minimum(0, -rise / settings.temperature))
+    likely = chance < np.exp(np.minimum(0, -rise / temperatures(settings, walkers)))
     accepted = arrived & (~started | likely)
     pace = np.where(accepted, ADAPTATION, 1 / ADAPTATION)
     # balance: at the wanted acceptance the factors cancel on average
     pace = np.where(accepted, pace ** ((1 - settings.acceptance) / settings.acceptance), pace)
-    # moves of other kinds have no size
     kinds = [_kind(settings, generator(seed, w, step).random()) for w in range(walkers)]
-    pace = np.where(np.array(kinds) == "", pace, 1.0)
+    pace = np.where(np.isin(kinds, SIZELESS), 1.0, pace)
     move = np.clip(state.move * pace, settings.smallest, settings.largest)
+    lower = accepted & (outcome.energies < state.lowest - LOWER)
     new = State(
         np.where(accepted[:, None, None], outcome.positions, state.positions),
         np.where(accepted, outcome.energies, state.energies),
         np.where(started, move, state.move),
         np.where(accepted, outcome.minima, state.minima),
+        np.where(lower, outcome.energies, state.lowest),
+        np.where(lower, outcome.minima, state.bottoms),
+        np.where(lower | ~started, 0, state.idle + 1),
+        state.visited,
     )
-    return new, Info(accepted, new.move)
+    return _restarted(settings, new, accepted)
+
+
+def _restarted(settings: Settings, state: State, accepted: np.ndarray) -> tuple[State, Info]:
+    """Walkers that are out of patience, or where another has been, are nowhere from now on."""
+    patient = np.ones(len(accepted), bool)
+    if settings.patience > 0:
+        exhausted = (state.minima >= 0) & (state.idle >= settings.patience)
+        visited = np.union1d(state.visited, state.bottoms[exhausted])
+        patient = ~(exhausted | (accepted & np.isin(state.minima, visited)))
+        state = state._replace(
+            energies=np.where(patient, state.energies, np.inf),
+            move=np.where(patient, state.move, settings.move),
+            minima=np.where(patient, state.minima, -1),
+            lowest=np.where(patient, state.lowest, np.inf),
+            bottoms=np.where(patient, state.bottoms, -1),
+            idle=np.where(patient, state.idle, 0),
+            visited=visited,
+        )
+    return state, Info(accepted, state.move, ~patient)
 
 
 def _kind(settings: Settings, chance: float) -> str:
-    """Which kind of move a walker's first random number of a step stands for."""
-    if chance < settings.surface:
-        return "surface"
-    return "symmetry" if chance < settings.surface + settings.symmetry else ""
+    """Which kind of move a walker's first random number of a step stands for; "" the common one."""
+    for name, share in settings.shares.items():
+        chance -= share
+        if chance < 0:
+            return name
+    return ""

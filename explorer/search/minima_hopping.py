@@ -3,7 +3,9 @@
 Each walker escapes from its minimum by short dynamics and is quenched. Feedback keeps it moving:
 its kinetic energy rises when it falls back or meets what is known, and falls when it meets what is
 new; its threshold for accepting a higher minimum rises with each refusal and falls with each
-acceptance. What is known is known to all walkers of the search.
+acceptance. What is known is known to all walkers of the search. With `visits` above 0 the feedback
+of a minimum grows with the number of times that the search has been there, beta (1 + visits ln n)
+(Krummenacher, Gubler, Finkler, Huber, Sommer-Jörgensen and Goedecker, SoftwareX 25, 101632 (2024)).
 """
 
 from typing import NamedTuple
@@ -24,6 +26,9 @@ class Settings(NamedTuple):
         kinetic: first kinetic energy per degree of freedom, k_B T / 2.
         threshold: first rise that is accepted.
         fell_back, known, new: factors on the kinetic energy (the published beta 1 to 3).
+        lost: factor where the quench ended in no minimum of the molecule: too much energy.
+        visits: weight of the logarithm of the number of visits in the feedback; 0 for the
+            published one.
         accepted, refused: factors on the threshold (the published alpha 1 and 2).
     """
 
@@ -32,6 +37,8 @@ class Settings(NamedTuple):
     fell_back: float = 1.1
     known: float = 1.1
     new: float = 1 / 1.1
+    lost: float = 1 / 1.1**3
+    visits: float = 0.0
     accepted: float = 0.98
     refused: float = 1 / 0.98
 
@@ -120,9 +127,12 @@ def step(
     back = started & (outcome.minima == state.minima)
     known = arrived & ~back & (outcome.visits > 0)
     new = arrived & ~back & ~known
-    # another molecule, or no minimum at all, is what too much energy does: cool down as for a new
-    factor = np.select([back, known, new], [settings.fell_back, settings.known, settings.new], 1.0)
-    factor = np.where(arrived, factor, settings.new)
+    often = 1 + settings.visits * np.log(np.maximum(outcome.visits, 1))
+    factor = np.select(
+        [back, known, new],
+        [settings.fell_back * often, settings.known * often, settings.new],
+        settings.lost,
+    )
     kinetic = np.where(started, state.kinetic * factor, state.kinetic)
 
     moved = arrived & ~back

@@ -206,8 +206,11 @@ def test_other_walkers_are_another_search(cluster, potential):
         for walkers in (2, 3)
         for seed in (0, 1)
     }
-    assert len(keys) == 8
+    assert len(keys) == 4 * len(SEARCHERS)
     assert Search(landscape, potential, "basin-hopping", 2, 1).id in keys
+    hotter = Search(landscape, potential, "basin-hopping", 2, 1, {"temperature": 0.9})
+    assert hotter.id not in keys
+    assert hotter.settings.temperature == 0.9
 
 
 def test_progress_tells_how_things_stand(cluster, potential):

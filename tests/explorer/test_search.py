@@ -4,33 +4,26 @@ import numpy as np
 import pytest
 
 from topokrates.certify import certify, rigid_motions
-from topokrates.identity import changes
 from topokrates.internals import coordinates
 from topokrates.model.analytic import LennardJones
 from topokrates.model.errors import InputError
-from topokrates.molecule import Molecule, dihedral
-from topokrates.relax import descend
-from topokrates.search import SEARCHERS, basin_hopping, escape, minima_hopping, searcher_module
-from topokrates.search.cluster_moves import (
-    CONTACT,
-    bindings,
-    displaced,
-    random_cluster,
-    resurfaced,
-    symmetrised,
+from topokrates.molecule import Molecule
+from topokrates.search import (
+    SEARCHERS,
+    basin_hopping,
+    configured,
+    escape,
+    minima_hopping,
+    parallel_tempering,
+    searcher_module,
 )
-from topokrates.search.moves import dihedral_move, smallest_gap, start
+from topokrates.search.cluster_moves import random_cluster
 from topokrates.search.state import Outcome, generator, pack, unpack
 
 
 @pytest.fixture(scope="module")
 def cluster():
     return Molecule.from_text("LJ7")
-
-
-@pytest.fixture(scope="module")
-def dipeptide():
-    return Molecule.from_text("Ac-Ala-NHMe")
 
 
 @pytest.fixture(scope="module")
@@ -100,144 +93,34 @@ def test_states_survive_as_bytes(module, cluster):
 
 
 def test_unknown_searchers_are_named():
-    with pytest.raises(InputError, match="unknown searcher 'lucky-dip': use basin-hopping or"):
+    with pytest.raises(InputError, match="'lucky-dip': use basin-hopping, minima-hopping or par"):
         searcher_module("lucky-dip")
 
 
-# --- starts and moves ---------------------------------------------------------------------------
+@pytest.mark.parametrize("name", SEARCHERS)
+def test_settings_can_be_changed(name, cluster):
+    usual = configured(name, cluster)
+    assert usual == SEARCHERS[name].settings(cluster)
+    field = "kinetic" if name == "minima-hopping" else "temperature"
+    changed = configured(name, cluster, {field: 3})
+    assert changed == usual._replace(**{field: 3.0})
+    for wrong, message in (
+        ({"heat": 1.0}, f"{name} has no setting 'heat': it has {usual._fields[0]}, "),
+        ({field: -1.0}, f"{field} = -1: give a number that is not negative"),
+        ({field: float("nan")}, f"{field} = nan"),
+        ({field: 0.0}, f"{field} = 0: give a number above 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            configured(name, cluster, wrong)
 
 
-@pytest.mark.parametrize("atoms", [2, 7, 13, 38])
-def test_clusters_never_overlap_at_the_start(atoms):
-    for seed in range(5):
-        x = random_cluster(atoms, np.random.default_rng(seed))
-        distances = np.linalg.norm(x[:, None] - x[None], axis=2) + 9 * np.eye(atoms)
-        assert distances.min() > CONTACT
-        # compact: all within reach of the potential
-        assert np.linalg.norm(x, axis=1).max() < 1.2 * atoms ** (1 / 3) + 0.6
+def test_shares_of_moves_make_one_at_most(cluster):
+    assert configured("basin-hopping", cluster, {"surface": 0.5, "symmetry": 0.5}).surface == 0.5
+    with pytest.raises(InputError, match="are shares: together at most 1"):
+        configured("basin-hopping", cluster, {"surface": 0.6, "symmetry": 0.5})
 
 
-def test_a_given_structure_is_tried_once(dipeptide):
-    """By walker 0 at step 0; all others start from turned ones, also a walker 0 that failed."""
-    first = start(dipeptide, generator(0, 0, 0), 0)
-    np.testing.assert_array_equal(first, dipeptide.positions)
-    settings = basin_hopping.settings(dipeptide)
-    state = basin_hopping.init(settings, dipeptide, 2)
-    for step, as_given in ((0, [True, False]), (1, [False, False])):
-        x, calls = basin_hopping.propose(settings, state, dipeptide, None, 0, step, [0, 1])
-        assert [np.array_equal(row, dipeptide.positions) for row in x] == as_given
-        assert np.all(calls == 0)
-
-
-@pytest.mark.parametrize("text", ["Ac-Ala-NHMe", "smiles:C[C@H](O)[C@@H](N)CC", "Ac-Pro-NHMe"])
-def test_dihedral_moves_keep_the_molecule(text):
-    """Bonds, handedness and amides, whatever is turned and by however much."""
-    molecule = Molecule.from_text(text)
-    bonds = np.asarray(molecule.bonds)
-
-    def lengths(x):
-        return np.linalg.norm(x[bonds[:, 0]] - x[bonds[:, 1]], axis=1)
-
-    x = np.array(molecule.positions)
-    for seed in range(15):
-        x = dihedral_move(molecule, x, np.random.default_rng(seed), np.pi)
-        # atoms may come near enough to look bonded; a quench is what drives them apart
-        change = changes(molecule, x)
-        assert all(reason.endswith("formed") for reason in change.reasons)
-        # the rattle alone changes them: 0.05 Å per coordinate and move, so start afresh each time
-        assert np.abs(lengths(x) - lengths(molecule.positions)).max() < 0.5
-        assert smallest_gap(molecule, x) > 0.5
-        for amide in molecule.peptide_bonds:
-            before, after = (dihedral(y, amide.atoms) for y in (molecule.positions, x))
-            assert abs(np.angle(np.exp(1j * (after - before)))) < 0.8
-        x = np.array(molecule.positions)
-
-
-def test_dihedral_moves_reach_everywhere(dipeptide):
-    """All four quadrants of phi and psi, from anywhere, by full turns."""
-    rng, seen = np.random.default_rng(0), set()
-    for _ in range(60):
-        x = dihedral_move(dipeptide, dipeptide.positions, rng, np.pi, every=True)
-        phi, psi = dipeptide.dihedral_table(x)[0]
-        seen.add((phi > 0, psi > 0))
-    assert len(seen) == 4
-
-
-def test_small_moves_turn_by_little(dipeptide):
-    before = np.array(dipeptide.dihedral_table()[0])
-    for seed in range(10):
-        x = dihedral_move(dipeptide, dipeptide.positions, np.random.default_rng(seed), 0.2)
-        turn = np.array(dipeptide.dihedral_table(x)[0]) - before
-        # 0.2 radians, and what the rattle adds
-        assert np.abs((turn + 180) % 360 - 180).max() < np.degrees(0.2) + 25
-
-
-def test_what_cannot_be_turned_is_rattled():
-    water = Molecule.from_text("smiles:O")
-    moved = dihedral_move(water, water.positions, np.random.default_rng(0), np.pi)
-    assert 0 < np.abs(moved - water.positions).max() <= 0.1 * np.pi
-
-
-def test_cartesian_moves_stay_in_their_box():
-    x = random_cluster(13, np.random.default_rng(0))
-    x -= x.mean(axis=0)
-    moved = displaced(x, np.random.default_rng(1), 0.4)
-    np.testing.assert_allclose(moved.mean(axis=0), 0, atol=1e-12)
-    shift = moved - x
-    assert 0.3 < np.ptp(shift) <= 0.8
-
-
-def distances(x):
-    return np.linalg.norm(x[:, None] - x[None], axis=2)[np.triu_indices(len(x), 1)]
-
-
-@pytest.fixture(scope="module")
-def icosahedron():
-    """The global minimum of LJ13: a particle in the middle of twelve."""
-    golden = (1 + 5**0.5) / 2
-    corners = [np.roll([0, a, b * golden], k) for k in range(3) for a in (1, -1) for b in (1, -1)]
-    x = np.array([np.zeros(3), *corners])
-    return x * 1.08 / np.linalg.norm(x[1])
-
-
-def test_the_least_bound_land_elsewhere_on_the_surface(icosahedron):
-    strayed = icosahedron.copy()
-    strayed[5] *= 1.7
-    assert np.argmin(bindings(strayed)) == 5
-    landed = []
-    for seed in range(30):
-        x = resurfaced(strayed, np.random.default_rng(seed))
-        assert distances(x).min() > 0.9
-        moved = np.abs(distances(x) - distances(strayed)) > 1e-9
-        # whoever rests keeps its distances to the others that rest
-        resting = [k for k in range(13) if np.sum(moved[pairs_with(k)]) <= 4]
-        assert 13 - 4 <= len(resting) <= 12
-        assert 5 not in resting
-        landed.append(x[5])
-    assert np.ptp(landed, axis=0).min() > 1
-
-
-def pairs_with(k):
-    i, j = np.triu_indices(13, 1)
-    return (i == k) | (j == k)
-
-
-def test_a_symmetry_that_is_nearly_there_is_completed(icosahedron):
-    """An icosahedron with two corners out of place comes back by most moves; displacements of all
-    particles bring it back in one of five."""
-    broken = icosahedron.copy()
-    broken[3], broken[7] = [1.5, 1.2, 0.3], [1.9, 0.4, -0.7]
-    potential = LennardJones().bind(np.zeros(13, int))
-    frame = coordinates(np.zeros((0, 2), int), broken)
-    tried = [symmetrised(broken, np.random.default_rng(seed)) for seed in range(60)]
-    for x in tried:
-        assert x.shape == (13, 3)
-        assert distances(x).min() > CONTACT - 0.15
-        np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-12)
-    energies = np.array([end.energy for end in descend(potential, frame, tried, lanes=8)])
-    assert energies.min() == pytest.approx(-44.326801, abs=1e-5)
-    assert np.sum(energies < -44.3267) > 30
-    assert np.array_equal(tried[3], symmetrised(broken, np.random.default_rng(3)))
+# --- basin hopping ------------------------------------------------------------------------------
 
 
 def test_moves_without_a_size_do_not_change_it():
@@ -247,9 +130,6 @@ def test_moves_without_a_size_do_not_change_it():
         chosen = settings._replace(**{"surface": 0.0, "symmetry": 0.0} | shares)
         new, _ = basin_hopping.step(chosen, state, outcome(np.full(4, -1.0)), 5, 1)
         assert np.array_equal(new.move, state.move) is same
-
-
-# --- basin hopping ------------------------------------------------------------------------------
 
 
 def test_metropolis():
@@ -310,21 +190,89 @@ def test_moves_adapt_to_the_acceptance(cluster):
         np.testing.assert_allclose(moving.move, bound)
 
 
+def test_walkers_out_of_patience_start_anew(cluster):
+    """And nobody stays where one of them has been."""
+    settings, state = started(basin_hopping, cluster)
+    settings = settings._replace(patience=3.0)
+    state = state._replace(lowest=np.zeros(4), bottoms=np.arange(4), move=np.full(4, 0.7))
+    # walkers 0, 2 and 3 find nothing lower in three quenches, walker 1 does each time; then walker
+    # 2 comes back to its old bottom, 3 to that of walker 0, and 0 finds a place of its own
+    expected = {3: [True, False, True, True], 4: [False, False, True, True]}
+    for number in range(1, 5):
+        energies = np.array([1e6, -number, 1e6, 1e6])
+        minima = [50, 10 + number, 2, 0]
+        state, info = basin_hopping.step(settings, state, outcome(energies, minima), 5, number)
+        assert info.restarted.tolist() == expected.get(number, [False] * 4)
+    assert state.visited.tolist() == [0, 2, 3]
+    np.testing.assert_array_equal(state.minima, [50, 14, -1, -1])
+    np.testing.assert_array_equal(state.bottoms, [50, 14, -1, -1])
+    np.testing.assert_allclose(state.move[2:], settings.move)
+    # without patience nobody is ever restarted
+    idle = state._replace(idle=np.full(4, 10_000))
+    _, info = basin_hopping.step(settings._replace(patience=0.0), idle, outcome([0.0] * 4), 5, 9)
+    assert not info.restarted.any()
+
+
+# --- parallel tempering -------------------------------------------------------------------------
+
+
+def test_temperatures_make_a_ladder(cluster):
+    settings = parallel_tempering.settings(cluster)
+    ladder = basin_hopping.temperatures(settings, 5)
+    np.testing.assert_allclose(ladder[1:] / ladder[:-1], 4 ** (1 / 4))
+    assert (ladder[0], ladder[-1]) == pytest.approx((0.4, 1.6))
+    usual = basin_hopping.settings(cluster)
+    np.testing.assert_allclose(basin_hopping.temperatures(usual, 3), 0.8)
+
+
+def test_exchanges_keep_each_temperature(cluster):
+    """A cold walker takes a lower minimum always, a higher one as detailed balance has it."""
+    settings, state = started(parallel_tempering, cluster, walkers=2)
+    settings = settings._replace(temperature=0.5, hottest=1.0)
+    for rise, expected in ((-1.0, 1.0), (0.5, np.exp(-(1 / 0.5 - 1 / 1.0) * 0.5))):
+        level = state._replace(energies=np.array([0.0, rise]), move=np.array([0.3, 0.9]))
+        swaps = 0
+        for number in range(0, 800, 2):
+            new = parallel_tempering.exchanged(settings, level, 1, number)
+            swapped = new.minima[0] == level.minima[1]
+            swaps += swapped
+            order = [1, 0] if swapped else [0, 1]
+            for field in ("positions", "energies", "minima", "lowest", "bottoms", "idle"):
+                np.testing.assert_array_equal(getattr(new, field), getattr(level, field)[order])
+            np.testing.assert_array_equal(new.move, level.move)
+            # odd steps are for the other pairs, of which two walkers have none
+            odd = parallel_tempering.exchanged(settings, level, 1, number + 1)
+            np.testing.assert_array_equal(odd.minima, level.minima)
+        assert swaps / 400 == pytest.approx(expected, abs=0.06)
+
+
+def test_walkers_that_are_nowhere_exchange_nothing(cluster):
+    settings, state = started(parallel_tempering, cluster)
+    state = state._replace(minima=np.array([0, -1, 2, 3]), energies=np.array([5.0, np.inf, 3, -9]))
+    with np.errstate(all="raise"):
+        new = parallel_tempering.exchanged(settings, state, 0, 0)
+    assert new.minima.tolist() == [0, -1, 3, 2]
+
+
 # --- minima hopping -----------------------------------------------------------------------------
 
 
 def test_feedback_on_the_kinetic_energy(cluster):
-    """Goedecker's three cases: fell back, known, new; and what is no minimum cools as a new one."""
+    """Goedecker's three cases: fell back, known, new; and what is no minimum cools down most."""
     settings, state = started(minima_hopping, cluster, walkers=4)
     seen = outcome([0.0, 0.1, 0.1, np.inf], minima=[0, 8, 9, -1], visits=[5, 1, 0, 0])
     new, info = minima_hopping.step(settings, state, seen, 0, 1)
     factors = new.kinetic / state.kinetic
-    np.testing.assert_allclose(factors, [1.1, 1.1, 1 / 1.1, 1 / 1.1])
+    np.testing.assert_allclose(factors, [1.1, 1.1, 1 / 1.1, 1 / 1.1**3])
     np.testing.assert_array_equal(info.kinetic, new.kinetic)
     # the kinds are told apart by their settings, not by chance alike
-    odd = settings._replace(fell_back=2.0, known=3.0, new=5.0)
+    odd = settings._replace(fell_back=2.0, known=3.0, new=5.0, lost=7.0)
     factors = minima_hopping.step(odd, state, seen, 0, 1)[0].kinetic / state.kinetic
-    np.testing.assert_allclose(factors, [2, 3, 5, 5])
+    np.testing.assert_allclose(factors, [2, 3, 5, 7])
+    # the stronger feedback: what was visited once is as before
+    often = odd._replace(visits=1.0)
+    factors = minima_hopping.step(often, state, seen, 0, 1)[0].kinetic / state.kinetic
+    np.testing.assert_allclose(factors, [2 * (1 + np.log(5)), 3, 5, 7])
     # a walker that is nowhere yet has nothing to learn
     fresh = minima_hopping.init(odd, cluster, 4)
     learnt = minima_hopping.step(odd, fresh, seen, 0, 0)[0]

@@ -28,6 +28,12 @@ class Gradient(NamedTuple):
     positions: np.ndarray
 
 
+class Gradients(NamedTuple):
+    """Asks for the energies (M,) and gradients (M, N, 3) of several structures (M, N, 3)."""
+
+    positions: np.ndarray
+
+
 class Curvature(NamedTuple):
     """Asks for the Hessian (3N, 3N) at a structure."""
 
@@ -49,7 +55,7 @@ class Down(NamedTuple):
     max_steps: int
 
 
-Request = Gradient | Curvature | Product | Down
+Request = Gradient | Gradients | Curvature | Product | Down
 Asking = Generator[Request, Any, Any]
 
 
@@ -59,7 +65,7 @@ def answer(
     """Runs generators to their ends; what each returns.
 
     Args:
-        potential: in float64.
+        potential: of the molecule; in float64 where Hessians are asked for.
         coordinates: of the molecule, for descents.
         asking: one per structure; none hears of another.
         lanes: of the descents.
@@ -80,7 +86,7 @@ def answer(
         # the dearest last, when as many as can be have come to ask for it
         kind = next(
             kind
-            for kind in (Gradient, Product, Curvature, Down)
+            for kind in (Gradient, Gradients, Product, Curvature, Down)
             if any(isinstance(request, kind) for request in open_requests.values())
         )
         # descents to one and the same force are one batch
@@ -97,6 +103,14 @@ def _serve(
     potential: Potential, coordinates: Coordinates, kind: type, asked: dict[int, Any], lanes: int
 ) -> list[Any]:
     requests = list(asked.values())
+    if kind is Gradients:
+        ends = np.cumsum([len(request.positions) for request in requests])[:-1]
+        energies, forces = potential.energies_and_forces(
+            np.concatenate([request.positions for request in requests])
+        )
+        gradients = -np.asarray(forces, float)
+        parts = np.split(np.asarray(energies, float), ends), np.split(gradients, ends)
+        return list(zip(*parts, strict=True))
     positions = np.stack([request.positions for request in requests])
     if kind is Gradient:
         energies, forces = potential.energies_and_forces(positions)

@@ -1,12 +1,15 @@
-"""A band of images between two minima, relaxed until its maxima show where saddles are.
+"""Bands of images between minima, relaxed until their maxima show where saddles are.
 
-Nudged elastic band with the model Hessian as preconditioner P: each image follows P^-1 F without
-its part along the path, both measured in the metric of P (Makri, Ortner and Kermode, J. Chem.
-Phys. 150, 094109 (2019)), and the images are then spread evenly along the path, which does what
-springs do and cannot slide into the minima. Bonds and torsions relax equally fast, so that some
-twenty steps are enough for what follows: a saddle search from each maximum.
+Doubly nudged elastic bands (Trygubenko and Wales, J. Chem. Phys. 120, 2082 (2004)) relaxed by
+L-BFGS, many at once: an image feels the potential across the path, springs along it, and of the
+springs' force across the path what does not work against the potential (Henkelman and Jónsson's
+tangents, J. Chem. Phys. 113, 9978 (2000)). Everything is measured in the metric of the model
+Hessian P (Makri, Ortner and Kermode, J. Chem. Phys. 150, 094109 (2019)), so that bonds and torsions
+relax equally fast and some ten steps are enough for what follows: a saddle search from each
+maximum.
 """
 
+from collections.abc import Generator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -17,12 +20,17 @@ from jax import Array
 
 from topokrates.internals import Coordinates
 from topokrates.model.potential import Potential
+from topokrates.polish import Gradients, Request, answer
 
 STEPS = 30
-STEP = 0.5  # of the preconditioned move: the stiffest bonds are twice as stiff as the model says
-LARGEST_MOVE = 0.12  # Å, of an atom in a step
+MEMORY = 5  # pairs of steps and force changes that L-BFGS keeps
+FIRST = 0.5  # of a preconditioned move: the stiffest bonds are twice as stiff as the model says
+LARGEST_MOVE = 0.15  # Å, of an atom in a step
 RELAXED = 0.05  # eV/Å: force across the path at the top below which the band is good enough
 SOFTNESS = 0.3  # eV/Å^2, for what the model Hessian does not see
+SPRING = 0.3  # moves along the path that would make neighbours equally far, by this share
+STIFFENING = 0.05  # of the springs across the path
+PADDED = 8  # images are prepared in multiples of this: few programs for bands of any length
 
 
 class Band(NamedTuple):
@@ -48,77 +56,138 @@ def relax_band(
     energies: tuple[float, float],
     steps: int = STEPS,
 ) -> Band:
-    """Relaxes a path.
+    """`relax_bands` of one path."""
+    return relax_bands(potential, coordinates, [path], [energies], steps)[0]
+
+
+def relax_bands(
+    potential: Potential,
+    coordinates: Coordinates,
+    paths: Sequence[np.ndarray],
+    energies: Sequence[tuple[float, float]],
+    steps: int = STEPS,
+) -> list[Band]:
+    """Relaxes paths, all at once; each as it would alone.
 
     Args:
         potential: of the molecule.
         coordinates: of the molecule.
-        path: images with both ends, (M, N, 3); the ends stay.
-        energies: of the two ends.
+        paths: images with both ends, (M, N, 3) each, M as it may be; the ends stay.
+        energies: of the two ends of each.
         steps: at most this many.
     """
-    images = np.array(path)
+    bands = [
+        _relaxing(coordinates, np.array(path, float), ends, steps)
+        for path, ends in zip(paths, energies, strict=True)
+    ]
+    return answer(potential, coordinates, bands)
+
+
+def _relaxing(
+    coordinates: Coordinates, images: np.ndarray, ends: tuple[float, float], steps: int
+) -> Generator[Request, tuple[np.ndarray, np.ndarray], Band]:
     calls, inner = 0, len(images) - 2
     values = np.empty(len(images))
-    values[[0, -1]] = energies
+    values[[0, -1]] = ends
+    memory: list[tuple[np.ndarray, np.ndarray]] = []
+    pull = before = np.zeros_like(images[1:-1])
     for step in range(steps + 1):
-        inside, forces = potential.energies_and_forces(images[1:-1])
+        inside, gradients = yield Gradients(images[1:-1])
         calls += inner
         # an image that is NaN is as high as can be, and is pulled along by its neighbours
         values[1:-1] = np.where(np.isfinite(inside), inside, np.nanmax(values[[0, -1]]) + 1e3)
-        forces = np.nan_to_num(np.asarray(forces, float))
-        moves, across = _moves(
-            coordinates, jnp.asarray(images), jnp.asarray(values), jnp.asarray(forces)
-        )
+        metric = _metrics(coordinates, images[1:-1])
+        last, (pull, across) = pull, _pulls(images, values, np.nan_to_num(gradients), metric)
         top = int(np.argmax(values[1:-1]))
-        if step == steps or float(across[top]) < RELAXED:
+        if step == steps or across[top] < RELAXED:
             break
-        moves = np.asarray(moves)
-        longest = np.sqrt(np.max(np.sum(moves**2, axis=2), axis=1))[:, None, None]
-        images[1:-1] += STEP * moves * np.minimum(1, LARGEST_MOVE / np.maximum(longest, 1e-12))
-        images = _spread(images)
-    return Band(
-        images, values, np.asarray(_tangents(jnp.asarray(images), jnp.asarray(values))), calls
-    )
+        if step:
+            memory = [*memory, (images[1:-1] - before, last - pull)][-MEMORY:]
+        before = images[1:-1].copy()
+        images[1:-1] += _capped(_step(pull, metric, memory))
+    return Band(images, values, _tangents(images, values), calls)
 
 
-def _tangents(images: Array, energies: Array) -> Array:
-    """Improved tangents (Henkelman and Jonsson 2000), towards the higher neighbour; (M, N, 3)."""
-    forward = jnp.concatenate([images[1:] - images[:-1], (images[-1] - images[-2])[None]])
-    backward = jnp.concatenate([(images[1] - images[0])[None], images[1:] - images[:-1]])
-    up = jnp.concatenate([energies[1:] - energies[:-1], jnp.zeros(1)])
-    down = jnp.concatenate([jnp.zeros(1), energies[1:] - energies[:-1]])
+def _tangents(images: np.ndarray, energies: np.ndarray) -> np.ndarray:
+    """Improved tangents (Henkelman and Jónsson 2000), towards the higher neighbour; (M, N, 3)."""
+    forward = np.concatenate([images[1:] - images[:-1], (images[-1] - images[-2])[None]])
+    backward = np.concatenate([(images[1] - images[0])[None], images[1:] - images[:-1]])
+    up = np.append(np.diff(energies), 0.0)
+    down = np.insert(np.diff(energies), 0, 0.0)
+    larger, smaller = (f(np.abs(up), np.abs(down)) for f in (np.maximum, np.minimum))
     rising, falling = (up > 0) & (down > 0), (up < 0) & (down < 0)
-    mixed = jnp.maximum(jnp.abs(up), jnp.abs(down)), jnp.minimum(jnp.abs(up), jnp.abs(down))
-    right = jnp.where(up + down > 0, mixed[0], mixed[1])
-    left = jnp.where(up + down > 0, mixed[1], mixed[0])
-    right = jnp.where(rising, 1.0, jnp.where(falling, 0.0, right + 1e-12))
-    left = jnp.where(rising, 0.0, jnp.where(falling, 1.0, left + 1e-12))
+    right, left = np.where(up + down > 0, [larger, smaller], [smaller, larger])
+    right = np.where(rising, 1.0, np.where(falling, 0.0, right + 1e-12))
+    left = np.where(rising, 0.0, np.where(falling, 1.0, left + 1e-12))
     return right[:, None, None] * forward + left[:, None, None] * backward
 
 
+def _metrics(coordinates: Coordinates, images: np.ndarray) -> np.ndarray:
+    """The model Hessian in space of each image, positive definite; (M, 3N, 3N)."""
+    count = len(images)
+    padded = np.concatenate([images, np.repeat(images[-1:], -count % PADDED, axis=0)])
+    chunks = padded.reshape(-1, PADDED, *images.shape[1:])
+    found = [np.asarray(_model(coordinates, jnp.asarray(chunk))) for chunk in chunks]
+    return np.concatenate(found)[:count]
+
+
 @partial(jax.jit, static_argnums=0)
-def _moves(coordinates: Coordinates, images: Array, energies: Array, forces: Array):
-    """Preconditioned moves of the inner images across the path, and the largest force across."""
-    tangents = _tangents(images, energies)[1:-1]
-
-    def move(x, tangent, force):
+def _model(coordinates: Coordinates, images: Array) -> Array:
+    def metric(x: Array) -> Array:
+        if not len(coordinates.bonds):
+            return coordinates.metric(x)
         b = coordinates.jacobian(x)
-        p = b.T @ coordinates.model_hessian(x) @ b + SOFTNESS * jnp.eye(x.size, dtype=x.dtype)
-        t, f = tangent.reshape(-1), force.reshape(-1)
-        t = t / jnp.sqrt(t @ p @ t)
-        dx = jax.scipy.linalg.solve(p, f, assume_a="pos") - t * (t @ f)
-        across = (p @ dx).reshape(x.shape)
-        return dx.reshape(x.shape), jnp.sqrt(jnp.max(jnp.sum(across**2, axis=1)))
+        inside = b.T @ coordinates.model_hessian(x) @ b
+        return inside + SOFTNESS * jnp.eye(x.size, dtype=x.dtype)
 
-    return jax.vmap(move)(images[1:-1], tangents, forces)
+    return jax.vmap(metric)(images)
 
 
-def _spread(images: np.ndarray) -> np.ndarray:
-    """The same path with its images at equal distances."""
-    lengths = np.sqrt(np.sum((images[1:] - images[:-1]) ** 2, axis=(1, 2)))
-    along = np.concatenate([[0], np.cumsum(lengths)])
-    wanted = np.linspace(0, along[-1], len(images))
-    flat = images.reshape(len(images), -1)
-    spread = np.stack([np.interp(wanted, along, column) for column in flat.T], axis=1)
-    return spread.reshape(images.shape)
+def _pulls(
+    images: np.ndarray, energies: np.ndarray, gradients: np.ndarray, metric: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What pulls at each inner image, (M - 2, N, 3), and the largest force across the path."""
+    tangents = _tangents(images, energies)[1:-1]
+    pulls, across = np.empty_like(gradients), np.empty(len(gradients))
+    for k, (t, p) in enumerate(zip(tangents, metric, strict=True)):
+        t = t.ravel() / np.sqrt(t.ravel() @ p @ t.ravel())
+        force = -gradients[k].ravel()
+        falling = force - p @ t * (t @ force)  # without its part along the path
+        way = np.linalg.solve(p, falling)
+        forward, backward = images[k + 2] - images[k + 1], images[k + 1] - images[k]
+        apart = np.linalg.norm(forward) - np.linalg.norm(backward)
+        length = np.sqrt(t @ t)
+        along = SPRING * 0.5 * apart / length
+        aside = STIFFENING * (forward - backward).ravel()
+        aside = aside - t * (t @ p @ aside)
+        size = way @ p @ way
+        if size > 0:
+            aside = aside - way * (way @ p @ aside) / size
+            # fades as the band comes to rest, which springs across the path would keep it from
+            aside *= 2 / np.pi * np.arctan2(size, max(aside @ p @ aside, 1e-300))
+        pulls[k] = (falling + p @ (along * t + aside)).reshape(pulls[k].shape)
+        across[k] = np.sqrt(np.max(np.sum(falling.reshape(-1, 3) ** 2, axis=1)))
+    return pulls, across
+
+
+def _step(
+    pull: np.ndarray, metric: np.ndarray, memory: list[tuple[np.ndarray, np.ndarray]]
+) -> np.ndarray:
+    """The move of L-BFGS (Nocedal's two loops), the metric being its first Hessian."""
+    q, used = pull.copy(), []
+    for s, y in reversed(memory):
+        curvature = np.vdot(s, y)
+        if curvature > 1e-3 * np.linalg.norm(s) * np.linalg.norm(y):
+            weight = np.vdot(s, q) / curvature
+            q -= weight * y
+            used.append((s, y, curvature, weight))
+    flat = q.reshape(len(q), -1, 1)
+    move = np.linalg.solve(metric, flat).reshape(pull.shape) * (1.0 if used else FIRST)
+    for s, y, curvature, weight in reversed(used):
+        move += s * (weight - np.vdot(y, move) / curvature)
+    return move
+
+
+def _capped(move: np.ndarray) -> np.ndarray:
+    longest = np.sqrt(np.max(np.sum(move**2, axis=-1)))
+    return move * min(1.0, LARGEST_MOVE / max(longest, 1e-12))

@@ -5,11 +5,13 @@ direction of the path, and follows the mode that overlaps most with it: up along
 along all others (Cerjan and Miller, J. Chem. Phys. 75, 2800 (1981)). Hessian, steps and Bofill's
 update live in the molecule's internal coordinates, where a turn about a bond is a straight line and
 does not spoil what is known of the bonds that turn. The last word is the exact Hessian in float64:
-exactly one negative eigenvalue, rigid motions projected out.
+exactly one negative eigenvalue, rigid motions projected out. Many climbs go side by side and ask
+for gradients and Hessians together; none hears of another.
 """
 
+from collections.abc import Generator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,15 +21,11 @@ from jax import Array
 from topokrates.certify import (
     CERTIFIED_FORCE,
     HESSIAN_REACH,
-    PUSH,
-    Modes,
-    chord_steps,
-    largest_force,
-    modes,
-    rigid_motions,
 )
 from topokrates.internals import Coordinates
 from topokrates.model.potential import Potential
+from topokrates.modes import Modes, modes, rigid_motions
+from topokrates.polish import PUSH, Curvature, Gradient, Request, answer, chord, largest_force
 from topokrates.relax import Status
 
 MAX_STEPS = 100
@@ -65,30 +63,44 @@ class Saddle(NamedTuple):
 def find_saddle(
     potential: Potential, coordinates: Coordinates, positions: np.ndarray, mode: np.ndarray
 ) -> Saddle:
-    """Climbs from a guess to a first-order saddle point.
+    """`find_saddles` of one guess."""
+    return find_saddles(potential, coordinates, [positions], [mode])[0]
+
+
+def find_saddles(
+    potential: Potential,
+    coordinates: Coordinates,
+    guesses: Sequence[np.ndarray],
+    directions: Sequence[np.ndarray],
+) -> list[Saddle]:
+    """Climbs from guesses to first-order saddle points, all at once; each as it would alone.
 
     Args:
         potential: of the molecule; its float64 form is used.
-        coordinates: of the molecule: gives the model Hessian.
-        positions: guess, (N, 3), such as the top of a band.
-        mode: direction to climb, (N, 3), such as the tangent there; any length.
+        coordinates: of the molecule.
+        guesses: (N, 3) each, such as the tops of bands.
+        directions: to climb along, (N, 3) each, such as the tangents there; of any length.
     """
-    potential = potential.with_dtype("float64")
-    return _Climb(potential, coordinates, np.array(positions, float), np.asarray(mode)).run()
+    climbs = [
+        _Climb(coordinates, np.asarray(direction, float)).run(np.array(x, float))
+        for x, direction in zip(guesses, directions, strict=True)
+    ]
+    return answer(potential.with_dtype("float64"), coordinates, climbs)
+
+
+Asked = Generator[Request, Any, Any]
 
 
 class _Climb:
     """The state of one search: a structure, its gradient, its Hessian in q, the mode it follows."""
 
-    def __init__(
-        self, potential: Potential, coordinates: Coordinates, x: np.ndarray, mode: np.ndarray
-    ):
-        self.potential, self.coordinates = potential, coordinates
+    def __init__(self, coordinates: Coordinates, direction: np.ndarray):
+        self.coordinates, self.direction = coordinates, direction
         self.calls = self.products = self.hessians = 0
-        self._arrive(x)
-        self.mode = self.jacobian @ mode.ravel()
 
-    def run(self) -> Saddle:
+    def run(self, x: np.ndarray) -> Generator[Request, Any, Saddle]:
+        yield from self._arrive(x)
+        self.mode = self.jacobian @ self.direction.ravel()
         trust, age = LONGEST_STEP / 2, RENEWED
         for _ in range(MAX_STEPS):
             if not np.isfinite(self.gradient).all():
@@ -97,18 +109,18 @@ class _Climb:
             if near or age == RENEWED:
                 if self.hessians >= HESSIANS:
                     break
-                spectrum, age = self._exact(), 0
-                if near and (found := self._settle(spectrum)) is not None:
+                spectrum, age = (yield from self._exact()), 0
+                if near and (found := (yield from self._settle(spectrum))) is not None:
                     return found
-            trust = self._step(trust)
+            trust = yield from self._step(trust)
             age += 1
         return self._result(Status.NOT_CONVERGED)
 
-    def _arrive(self, x: np.ndarray) -> None:
+    def _arrive(self, x: np.ndarray) -> Asked:
         """Energy, gradient and coordinates at a new structure."""
-        energies, forces = self.potential.energies_and_forces(x[None])
+        self.energy, self.gradient = yield Gradient(x)
         self.calls += 1
-        self.x, self.energy, self.gradient = x, float(energies[0]), -np.asarray(forces[0], float)
+        self.x = x
         values, jacobian = _at(self.coordinates, jnp.asarray(x))
         self.values, self.jacobian = np.asarray(values), np.asarray(jacobian)
         if self.coordinates.cartesian:
@@ -122,7 +134,7 @@ class _Climb:
             self.basis, self.inverse = u[:, kept], (vt[kept].T / s[kept]) @ u[:, kept].T
         self.slope = self.inverse.T @ self.gradient.ravel()
 
-    def _step(self, trust: float) -> float:
+    def _step(self, trust: float) -> Generator[Request, Any, float]:
         """One step up the followed mode and down all others; returns the next longest step."""
         values, vectors = np.linalg.eigh(self.basis.T @ self.hessian @ self.basis)
         vectors = self.basis @ vectors
@@ -136,7 +148,8 @@ class _Climb:
         dq *= min(1.0, trust / max(np.max(np.abs(dq)), 1e-12))
         before = self.values, self.slope, self.energy
         foreseen = self.slope @ dq + dq @ self.hessian @ dq / 2
-        self._arrive(np.asarray(_moved(self.coordinates, jnp.asarray(self.x), jnp.asarray(dq))))
+        moved = _moved(self.coordinates, jnp.asarray(self.x), jnp.asarray(dq))
+        yield from self._arrive(np.asarray(moved))
         if not np.isfinite(self.gradient).all():
             return trust
         dq = np.asarray(
@@ -147,21 +160,23 @@ class _Climb:
         trust = trust * 1.4 if miss < 0.5 else trust * 0.6 if miss > 1.5 else trust
         return float(np.clip(trust, SHORTEST_STEP, LONGEST_STEP))
 
-    def _settle(self, spectrum: Modes) -> Saddle | None:
+    def _settle(self, spectrum: Modes) -> Generator[Request, Any, Saddle | None]:
         """Newton steps on the exact Hessian; a saddle, or None where the search must go on."""
         negative = int(np.sum(spectrum.values < 0))
         if negative > 1:
             # a saddle of higher order: leave it along the second mode, where it must go down
             mode = spectrum.vectors[:, 1].reshape(self.x.shape)
-            self._arrive(self.x + mode * (PUSH / np.sqrt(np.max(np.sum(mode**2, axis=1)))))
+            yield from self._arrive(
+                self.x + mode * (PUSH / np.sqrt(np.max(np.sum(mode**2, axis=1))))
+            )
         if negative != 1:
             return None
-        polished = chord_steps(self.potential, self.coordinates, self.x, spectrum, newton=True)
+        polished = yield from chord(self.coordinates, self.x, spectrum, newton=True)
         self.calls += polished.calls
         moved = np.abs(polished.positions - self.x).max()
-        self._arrive(polished.positions)
+        yield from self._arrive(polished.positions)
         if moved > HESSIAN_REACH:
-            spectrum = self._exact()
+            spectrum = yield from self._exact()
             negative = int(np.sum(spectrum.values < 0))
         if negative != 1 or largest_force(self.gradient) > CERTIFIED_FORCE:
             return None
@@ -171,9 +186,9 @@ class _Climb:
             mode=spectrum.vectors[:, 0].reshape(self.x.shape),
         )
 
-    def _exact(self) -> Modes:
+    def _exact(self) -> Generator[Request, Any, Modes]:
         """The exact Hessian, in q for the steps to come and as modes in space."""
-        hessian = np.asarray(self.potential.hessians(self.x[None])[0], float)
+        hessian = yield Curvature(self.x)
         self.products += self.x.size
         self.hessians += 1
         bend = _bend(self.coordinates, jnp.asarray(self.x), jnp.asarray(self.slope))

@@ -39,11 +39,12 @@ class Pace(NamedTuple):
 
 
 # The stiffest motion of a molecule, X-H stretching, has about 60 eV/Å^2, and of a cluster about
-# 200 epsilon/sigma^2; a step of time is a twentieth of that motion's period. With every mass
-# equal the hydrogens are no faster than the rest, and the path follows the soft modes. Peptides are
-# softened little: with more, they turn their methyl groups and fall back.
-MOLECULES = Pace(softening=0.015, reach=0.15, time=0.04, minima=3, steps=5)
-CLUSTERS = Pace(softening=0.004, reach=0.1, time=0.02, minima=2, steps=20)
+# 200 epsilon/sigma^2; a step of time is a tenth of that motion's period or less, for the path
+# matters little. With every mass equal the hydrogens are no faster than the rest, and the path
+# follows the soft modes. Peptides are softened little: with more, they turn their methyl groups and
+# fall back.
+MOLECULES = Pace(softening=0.015, reach=0.15, time=0.08, minima=2, steps=5)
+CLUSTERS = Pace(softening=0.004, reach=0.1, time=0.03, minima=2, steps=20)
 
 
 class Escape(NamedTuple):

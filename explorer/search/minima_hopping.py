@@ -61,10 +61,10 @@ class Info(NamedTuple):
 
 
 def settings(molecule: Molecule) -> Settings:
-    """Starts near 460 K for molecules (k_B T / 2 = 0.02 eV) and at 0.4 epsilon for clusters."""
+    """Starts near 1400 K for molecules (k_B T / 2 = 0.06 eV) and at 0.4 epsilon for clusters."""
     if molecule.is_cluster:
         return Settings(kinetic=0.2, threshold=0.5)
-    return Settings(kinetic=0.02, threshold=0.05)
+    return Settings(kinetic=0.06, threshold=0.1)
 
 
 def init(settings: Settings, molecule: Molecule, walkers: int) -> State:

@@ -121,6 +121,11 @@ def _drawn(
     return x + np.stack(rattles)
 
 
+def torsions(molecule: Molecule) -> np.ndarray:
+    """Atoms of the torsions that moves may turn but for methyl groups', (R, 4)."""
+    return np.array([rotor.atoms for rotor in _rotors(molecule, "every")], int).reshape(-1, 4)
+
+
 @lru_cache(maxsize=256)
 def _rotors(molecule: Molecule, kind: str) -> tuple[Rotor, ...]:
     """The torsions that a kind of move may turn."""

@@ -44,5 +44,5 @@ def exchanged(settings: Settings, state: State, seed: int, step: int) -> State:
         # streams after those of the moves and of the decisions
         if generator(seed, 2 * walkers + low, step).random() < np.exp(min(0.0, gain)):
             order[[low, low + 1]] = low + 1, low
-    exchangeable = set(State._fields) - {"move", "visited"}
-    return state._replace(**{name: getattr(state, name)[order] for name in exchangeable})
+    carried = ("positions", "energies", "minima", "lowest", "bottoms", "idle")
+    return state._replace(**{name: getattr(state, name)[order] for name in carried})

@@ -7,7 +7,7 @@ from topokrates.certify import certify, rigid_motions
 from topokrates.internals import coordinates
 from topokrates.model.analytic import LennardJones
 from topokrates.model.errors import InputError
-from topokrates.molecule import Molecule
+from topokrates.molecule import Molecule, dihedral, set_rotor
 from topokrates.search import (
     SEARCHERS,
     basin_hopping,
@@ -211,6 +211,48 @@ def test_walkers_out_of_patience_start_anew(cluster):
     idle = state._replace(idle=np.full(4, 10_000))
     _, info = basin_hopping.step(settings._replace(patience=0.0), idle, outcome([0.0] * 4), 5, 9)
     assert not info.restarted.any()
+
+
+@pytest.fixture(scope="module")
+def glycol():
+    return Molecule.from_text("smiles:OCCO")
+
+
+def test_what_a_search_has_met_is_remembered_once(glycol, cluster):
+    settings = basin_hopping.settings(glycol)
+    state = basin_hopping.init(settings, glycol, 3)
+    assert state.torsions.shape == (3, 4)
+    turned = np.stack([set_rotor(glycol.positions, glycol.rotatable[0], k) for k in (0, 1, 2)])
+    found = Outcome(turned, np.zeros(3), np.array([4, -1, 5]), np.array([0, 0, 7]))
+    new, _ = basin_hopping.step(settings, state, found, 0, 0)
+    expected = dihedral(turned[:1], state.torsions)
+    np.testing.assert_allclose(new.met, expected, atol=1e-6)
+    # a cluster has no torsions, and nothing to remember
+    assert basin_hopping.init(basin_hopping.settings(cluster), cluster, 2).met.shape == (0, 0)
+
+
+def test_the_draw_farthest_from_what_was_met_is_taken(glycol):
+    """More draws end farther off, and a walker draws what it would alone."""
+    settings = basin_hopping.settings(glycol)
+    state = basin_hopping.init(settings, glycol, 40)
+    state = state._replace(
+        positions=np.repeat(glycol.positions[None], 40, axis=0),
+        minima=np.zeros(40, int),
+        met=dihedral(glycol.positions[None], state.torsions).astype(np.float32),
+    )
+
+    def proposals(draws, walkers=tuple(range(40))):
+        chosen = settings._replace(draws=float(draws))
+        return basin_hopping.propose(chosen, state, glycol, None, 0, 1, list(walkers))[0]
+
+    def reach(x):
+        apart = np.abs(dihedral(x, state.torsions) - state.met)
+        return np.sqrt(np.mean(np.minimum(apart, 2 * np.pi - apart) ** 2, axis=1))
+
+    one, eight = reach(proposals(1)), reach(proposals(8))
+    assert np.all(eight >= one)
+    assert eight.mean() > 1.5 * one.mean()
+    np.testing.assert_array_equal(proposals(8, (7, 3)), proposals(8)[[7, 3]])
 
 
 # --- parallel tempering -------------------------------------------------------------------------

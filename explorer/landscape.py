@@ -341,10 +341,12 @@ class Landscape:
     def disconnectivity_graph(self, **options: Any) -> Tree:
         """The disconnectivity graph; draw it with its `figure` or `save`.
 
-        Options: `levels` (a number), or `spacing`, and `lowest` (a number of minima) and
-        `window`; spacing and window in kcal/mol (epsilon for Lennard-Jones particles).
+        The options (levels, what is hidden, order, colour, free energies) are those of
+        `topokrates.charting.chart`; energies in kcal/mol (epsilon for Lennard-Jones particles).
         """
-        return tables.tree(self, **options)
+        from topokrates.charting import chart
+
+        return chart(self, **options)
 
     def __len__(self) -> int:
         return len(self.minimum_list)

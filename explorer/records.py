@@ -84,6 +84,8 @@ quench = sa.Table(
     sa.Column("minimum", sa.ForeignKey("minimum.id")),
     sa.UniqueConstraint("search", "step", "walker"),
 )
+CONNECTING = "connect"  # the key under which the search for transition states is kept
+
 attempt = sa.Table(
     "attempt",
     schema,

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from topokrates.model.errors import InputError
 
 BUSY_SECONDS = 60.0
+SAFE = "everything reported before is safe, and with more room the same command goes on"
 
 
 def connect(path: Path | None, mode: str) -> sqlite3.Connection:
@@ -82,10 +83,12 @@ def reason(error: DBAPIError | sqlite3.Error) -> str | None:
     reasons = {
         "SQLITE_NOTADB": "is not a topokrates database: it is no SQLite file",
         "SQLITE_CORRUPT": "is damaged: restore it from a copy",
-        "SQLITE_FULL": "cannot grow: the disk is full; everything reported before is safe",
+        "SQLITE_FULL": f"cannot grow: the disk is full; {SAFE}",
         "SQLITE_READONLY": "cannot be written: it or its folder is read-only",
         "SQLITE_CANTOPEN": "cannot be opened: check that the folder can be written",
         "SQLITE_BUSY": f"was locked by another process for more than {BUSY_SECONDS:.0f} s",
+        "SQLITE_IOERR_WRITE": f"cannot grow: no room, or a limit on the size of files; {SAFE}",
+        "SQLITE_IOERR_SHMSIZE": f"cannot be opened for lack of room; {SAFE}",
         "SQLITE_IOERR": f"cannot be read or written: {original}",
         "SQLITE_PERM": "cannot be opened: permission denied",
     }

@@ -1,49 +1,58 @@
-"""so3krates-torch from here: a process of another environment that answers in JSON."""
+"""Other programs from here: processes of other environments that answer in JSON."""
 
 import base64
 import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from topokrates.model.errors import InputError
-
-WORKER = Path(__file__).with_name("torch_worker.py")
 
 
 class PeerError(Exception):
     """What the other program said when it failed, in one line."""
 
 
-class Torch:
-    """so3krates-torch as an object; use it in a `with`.
+class Peer:
+    """A worker of this folder in another environment; use it in a `with`.
 
     Args:
-        interpreter: Python of an environment that has so3krates-torch.
+        interpreter: Python of that environment.
+        worker: file of this folder.
+        package: what the environment must have, for the message if it has not.
         threads: cores it may use; None for all.
-        device: "cpu" or "gpu".
+        environment: further variables.
+
+    `about` is what the worker says of itself.
 
     Raises:
         InputError: where there is no such interpreter, or it lacks the package.
     """
 
-    def __init__(self, interpreter: str, threads: int | None, device: str = "cpu"):
-        environment = dict(os.environ, BENCHMARK_DEVICE=device)
+    def __init__(
+        self,
+        interpreter: str,
+        worker: str,
+        package: str,
+        threads: int | None,
+        environment: dict[str, str] | None = None,
+    ):
+        variables = os.environ | (environment or {})
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-            environment.pop(name, None)
+            variables.pop(name, None)
             if threads is not None:
-                environment[name] = str(threads)
+                variables[name] = str(threads)
         try:
             self._process = subprocess.Popen(
-                [interpreter, str(WORKER)],
+                [interpreter, str(Path(__file__).with_name(worker))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
-                env=environment,
+                env=variables,
             )
         except OSError as error:
             raise InputError(f"cannot run {interpreter}: {error.strerror}") from error
@@ -51,9 +60,9 @@ class Torch:
             self.about = self.ask("hello")
         except PeerError as error:
             self.close()
-            raise InputError(f"{interpreter} has no so3krates-torch: {error}") from error
+            raise InputError(f"{interpreter} has no {package}: {error}") from error
 
-    def __enter__(self) -> "Torch":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,10 +84,33 @@ class Torch:
             line = ""
         if not line:
             raise PeerError(f"it ended during {what}")
-        answer = json.loads(line)
+        try:
+            answer = json.loads(line)
+        except ValueError as error:
+            raise PeerError(f"it said {line.strip()[:80]!r} during {what}") from error
         if "error" in answer:
             raise PeerError(answer["error"])
         return answer
+
+
+class Torch(Peer):
+    """so3krates-torch on a device, "cpu" or "gpu"; see `Peer`."""
+
+    def __init__(self, interpreter: str, threads: int | None, device: str = "cpu"):
+        super().__init__(
+            interpreter,
+            "torch_worker.py",
+            "so3krates-torch",
+            threads,
+            {"BENCHMARK_DEVICE": device},
+        )
+
+
+class Pele(Peer):
+    """pele 0.1.2 in one thread; see `Peer`."""
+
+    def __init__(self, interpreter: str):
+        super().__init__(interpreter, "pele_worker.py", "pele 0.1.2 (pip install pele)", 1)
 
 
 def pack(array: np.ndarray) -> dict[str, Any]:

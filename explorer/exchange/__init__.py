@@ -14,7 +14,9 @@ What is read is taken at its word: every minimum and every link of the file beco
 database, in the order of the file; nothing is relaxed, merged or certified. A link is a verified
 transition state only where the file says that topokrates has proven it; transition states of other
 programs come in as estimates, since nobody here has looked at their Hessians. Positions may be
-missing: energies and links are enough for the graph.
+missing: energies and links are enough for the graph. Minima whose bonds or stereo are not those of
+the molecule are counted and said, and the landscape allows their kinds; if all are, they are of
+another molecule or their atoms in another order, and refused.
 
 A search can go on in what JSON brought back, with the potential it came from. In anything else it
 cannot: see `topokrates.provenance`. An import makes a new database and never adds to one.
@@ -23,6 +25,7 @@ cannot: see `topokrates.provenance`. An import makes a new database and never ad
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -69,6 +72,7 @@ def read(
     database: str | os.PathLike[str] | None = None,
     *,
     unit: str | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> Landscape:
     """Make a landscape of what another program, or `export`, has written.
 
@@ -80,6 +84,7 @@ def read(
         database: file to make, which must not exist; None keeps the landscape in memory.
         unit: of the energies in the file: "eV", "kcal/mol", "kJ/mol", "hartree" (or "epsilon" of a
             cluster); None for what the file says, else eV. Lengths are in Å (sigma).
+        report: called with what a person should know about the result, one line each.
 
     Returns:
         The landscape, open.
@@ -87,7 +92,7 @@ def read(
     Raises:
         InputError: for anything that cannot be used. Nothing is left behind then.
     """
-    from topokrates.exchange import contents
+    from topokrates.exchange import contents, structures
     from topokrates.molecule import Molecule
     from topokrates.provenance import refuse_other_molecule
 
@@ -109,6 +114,9 @@ def read(
     assert of is not None
     found = contents.converted(found, of, unit, path)
     contents.check(found, path)
+    found, note = structures.compared(found, of, path)
+    if note is not None and report is not None:
+        report(note)
     return contents.store(found, of, format, path, database)
 
 

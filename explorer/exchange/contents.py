@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from topokrates import provenance
+from topokrates.integrity import Kind
 from topokrates.landscape import KCAL_MOL_PER_EV, Landscape
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule
@@ -42,6 +43,7 @@ class Contents:
         potential: what the file calls its potential, if it does.
         unit: of all energies, if the file says so.
         molecule: None where the file does not say all about it.
+        allow: kinds of changed structures among the minima (see `topokrates.integrity`).
     """
 
     minima: list[Minimum]
@@ -50,6 +52,7 @@ class Contents:
     potential: str | None = None
     unit: str | None = None
     molecule: Molecule | None = None
+    allow: frozenset[Kind] = frozenset()
 
 
 def units(molecule: Molecule) -> dict[str, str]:
@@ -150,7 +153,7 @@ def store(
     )
 
     def filled(path: Path | None) -> Landscape:
-        landscape = Landscape.create(molecule, origin, path)
+        landscape = Landscape.create(molecule, origin, path, allow=contents.allow)
         try:
             landscape.store.fill(contents.minima, contents.links)
         except BaseException:

@@ -2,12 +2,14 @@
 
     {"format": "topokrates landscape", "version": 1,
      "molecule": {...}, "provenance": {...}, "units": {"energy": "eV", "length": "Å"},
+     "allow": [...],
      "minima": [{"id", "energy", "positions", "max_force", "lowest_eigenvalue", "visits"}, ...],
      "links": [{"id", "minima": [a, b], "energy", "positions", "verified", "max_force",
                 "negative_eigenvalues", "lowest_eigenvalue"}, ...]}
 
 Numbers have all the digits that make them the same to the bit when read. Positions are (N, 3) or
-null. `molecule` is that of `Molecule.to_json`, `provenance` that of the database.
+null. `molecule` is that of `Molecule.to_json`, `provenance` that of the database; `allow` names
+the kinds of changed structures that it keeps (none, where it is missing).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from topokrates.exchange.contents import Contents, coordinates, ordered, units
+from topokrates.integrity import allowed_kinds
 from topokrates.landscape import Landscape
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule
@@ -39,6 +42,7 @@ def write(landscape: Landscape, path: Path) -> list[str]:
         "molecule": json.loads(landscape.molecule.to_json()),
         "provenance": landscape.provenance,
         "units": landscape.provenance["units"],
+        "allow": sorted(landscape.allow),
         "minima": [_plain(m) for m in minima],
         "links": [_plain(link) for link in links],
     }
@@ -89,7 +93,11 @@ def read(path: Path, molecule: Molecule | None) -> Contents:
     if provenance["units"] != units(found):
         raise InputError(f"{path}: its units are not those of {found.name}: {units(found)}")
     unit = units(found)["energy"]
-    return Contents(minima, links, provenance, unit=unit, molecule=found)
+    try:
+        allow = allowed_kinds(document.get("allow", []))
+    except (InputError, TypeError) as error:
+        raise InputError(f"{path}: what it allows is no list of kinds: {error}") from error
+    return Contents(minima, links, provenance, unit=unit, molecule=found, allow=allow)
 
 
 def _list(document: dict[str, Any], key: str, path: Path) -> list[Any]:

@@ -1,16 +1,12 @@
 """The command line: what it prints where, its exit codes, and that nothing is lost."""
 
-import contextlib
 import inspect
 import json
 import os
 import pickle
 import re
-import signal
-import sqlite3
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +18,6 @@ from ase import Atoms
 from ase.build import molecule as ase_molecule
 
 from topokrates import cli
-from topokrates.landscape import Landscape
 from topokrates.model import weights
 
 COMMANDS = ("explore", "show", "plot", "export", "import", "relax", "evaluate", "models")
@@ -87,25 +82,14 @@ def refused(run):
 
 
 @pytest.fixture(scope="module")
-def lj7(tmp_path_factory) -> Path:
+def lj7(tmp_path_factory, topokrates) -> Path:
     """A database with the minima of LJ7, made in a process of its own."""
     folder = tmp_path_factory.mktemp("lj7")
-    done = _topokrates(*LJ7, cwd=folder)
+    done = topokrates(*LJ7, cwd=folder)
     assert done.returncode == 0, done.stderr
     (folder / "out.json").write_text(done.stdout)
     (folder / "log").write_text(done.stderr)
     return folder / "LJ7.db"
-
-
-def _command(*arguments: str) -> list[str]:
-    code = "import sys; from topokrates.cli import main; sys.exit(main())"
-    return [sys.executable, "-c", code, *arguments]
-
-
-def _topokrates(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        _command(*arguments), cwd=cwd, capture_output=True, text=True, timeout=300, check=False
-    )
 
 
 def needs_so3lr() -> None:
@@ -317,8 +301,8 @@ def test_the_log_is_made_of_plain_lines(lj7):
     assert len(log) < 40
 
 
-def test_a_finished_search_says_so_and_changes_nothing(lj7):
-    again = _topokrates(*LJ7, cwd=lj7.parent)
+def test_a_finished_search_says_so_and_changes_nothing(lj7, topokrates):
+    again = topokrates(*LJ7, cwd=lj7.parent)
     assert again.returncode == 0
     assert again.stdout == (lj7.parent / "out.json").read_text()
     assert "already" in again.stderr
@@ -395,113 +379,13 @@ def test_an_interrupt_says_where_everything_is(run, monkeypatch):
     assert result.err.count("\n") == 1
 
 
-def test_a_reader_that_leaves_is_no_error(lj7):
+def test_a_reader_that_leaves_is_no_error(lj7, topokrates):
     with subprocess.Popen(
-        _command("show", str(lj7), "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        topokrates.command("show", str(lj7), "--json"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None
         process.stdout.close()
         assert process.stderr is not None
         assert process.stderr.read() == b""
-
-
-def test_killed_searches_go_on_and_end_alike(tmp_path):
-    """kill -9 in the middle, the same command again: the minima of an undisturbed run."""
-    arguments = ("explore", "LJ13", "--quenches", "96", "--seed", "3", "--no-connect", "--no-plot")
-    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
-    killed.mkdir()
-    undisturbed.mkdir()
-    with subprocess.Popen(
-        _command(*arguments), cwd=killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        deadline = time.monotonic() + 120
-        while _minima(killed / "LJ13.db") < 3:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-    before = _minima(killed / "LJ13.db")
-    runs = [_topokrates(*arguments, "--json", cwd=folder) for folder in (killed, undisturbed)]
-    assert [run.returncode for run in runs] == [0, 0]
-    resumed, whole = (json.loads(run.stdout) for run in runs)
-    assert 3 <= before <= len(whole["minima"])
-    assert len(whole["minima"]) > 3
-    assert min(m["energy"] for m in whole["minima"]) == pytest.approx(-44.326801, abs=1e-6)
-    for key in ("energy", "visits"):
-        np.testing.assert_allclose(
-            [m[key] for m in resumed["minima"]], [m[key] for m in whole["minima"]], atol=1e-8
-        )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("searcher", ["basin-hopping", "minima-hopping"])
-def test_twenty_kills_change_nothing(tmp_path, searcher):
-    """Wherever they fall: each comes a little after some more quenches were begun."""
-    arguments = ("explore", "LJ13", "--quenches", "640", "--searcher", searcher, "--no-connect")
-    arguments = (*arguments, "--no-plot", "--json")
-    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
-    killed.mkdir()
-    undisturbed.mkdir()
-    rng = np.random.default_rng(0)
-    logged = 0
-    for _ in range(20):
-        with subprocess.Popen(
-            _command(*arguments), cwd=killed, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as process:
-            deadline, wanted = time.monotonic() + 200, logged + int(rng.integers(1, 28))
-            while _quenches(killed / "LJ13.db") < wanted:
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            time.sleep(rng.uniform(0, 0.2))
-            assert process.poll() is None
-            process.send_signal(signal.SIGKILL)
-        # nothing that was logged is lost
-        assert _quenches(killed / "LJ13.db") >= wanted
-        logged = _quenches(killed / "LJ13.db")
-    assert 20 <= logged < 640
-    resumed, whole = (_topokrates(*arguments, cwd=folder) for folder in (killed, undisturbed))
-    assert whole.returncode == resumed.returncode == 0
-    found, expected = (json.loads(run.stdout)["minima"] for run in (resumed, whole))
-    for key in ("energy", "visits"):
-        assert [m[key] for m in found] == [m[key] for m in expected]
-
-
-def _quenches(database: Path) -> int:
-    if not database.exists():
-        return 0
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as file:
-            return file.execute("SELECT count(*) FROM quench").fetchone()[0]
-    except sqlite3.OperationalError:  # it is being made
-        return 0
-
-
-def _minima(database: Path) -> int:
-    if not database.exists():
-        return 0
-    try:
-        with Landscape.open(database) as landscape:
-            return len(landscape)
-    except ValueError:  # it is being made
-        return 0
-
-
-# --- names ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("Ac-Ala-NHMe", "Ac-Ala-NHMe"),
-        ("LJ13", "LJ13"),
-        ("smiles:CCO", "smiles-CCO"),
-        ("../../etc/x", r"etc_x-[0-9a-f]{6}"),
-        ("smiles:C/C=C/C", r"smiles-C_C_C_C-[0-9a-f]{6}"),
-    ],
-)
-def test_names_make_safe_file_names(name, expected):
-    from topokrates.commands import file_name
-
-    assert re.fullmatch(expected, file_name(name))
-    assert file_name("smiles:C/C=C/C") != file_name("smiles:C/C=C\\C")

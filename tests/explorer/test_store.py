@@ -2,13 +2,8 @@
 
 import os
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
 import tempfile
-import textwrap
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +11,6 @@ import numpy as np
 import pytest
 
 from topokrates import sqlite
-from topokrates.model.errors import InputError
 from topokrates.records import Link, Minimum
 from topokrates.store import Store
 
@@ -38,14 +32,6 @@ def store(request, path):
 
 def add(store, energy=0.0):
     return store.insert_minimum(energy, POSITIONS, 1e-5, 0.1)
-
-
-def refusal(action, *arguments):
-    with pytest.raises(InputError) as error:
-        action(*arguments)
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 def test_rows_come_back_to_the_bit(store):
@@ -137,12 +123,16 @@ def test_searches_are_kept_by_key(store):
         store.save_search("none", step=0, done=0, target=0, gradient_calls=0)
 
 
-def test_a_quench_is_logged_once(store):
+def test_a_quench_is_logged_until_it_has_ended(store):
     search = store.search("a", {})
     add(store)
-    store.log_quench(search, 1, 0, "broken", float("nan"), None, 5, None)
-    store.log_quench(search, 0, 0, "ok", -1.0, POSITIONS, 6, 1)
-    store.log_quench(search, 1, 0, "ok", -2.0, POSITIONS, 7, 1, 66)
+    store.log_quench(search, 1, 0, "waiting", float("nan"), POSITIONS, 5, None)
+    store.log_quench(search, 0, 0, "ok", -1.0, None, 6, 1)
+    store.log_quench(search, 1, 0, "waiting", -1.5, -POSITIONS, 6, None)
+    (first, second) = store.quenches(search, 0)
+    assert (first.status, second.energy, second.gradient_calls) == ("ok", -1.5, 6)
+    assert second.positions.tobytes() == (-POSITIONS).tobytes()
+    store.log_quench(search, 1, 0, "ok", -2.0, None, 7, 1, 66)
     store.log_quench(search, 0, 1, "broken", float("nan"), None, 8, None)
     assert [q.hessian_vector_products for q in store.quenches(search)] == [0, 66, 0]
     assert [(q.walker, q.status, q.energy) for q in store.quenches(search, 0)] == [
@@ -151,6 +141,30 @@ def test_a_quench_is_logged_once(store):
     ]
     last = store.quenches(search)[-1]
     assert (last.step, last.energy, last.positions, last.minimum) == (1, None, None, None)
+
+
+def test_a_search_is_not_logged_twice(store, refusal):
+    """What a second process would do that runs the same one."""
+    search, spent = store.search("a", {}), {"done": 8, "target": 20, "gradient_calls": 100}
+    add(store)
+    store.log_quench(search, 0, 0, "ok", -1.0, None, 6, 1)
+    store.save_search("a", step=2, state=b"2", **spent)
+
+    def again(positions):
+        with store.transaction():
+            store.add_visit(1)
+            store.log_quench(search, 0, 0, "ok", -2.0, positions, 6, 1)
+
+    before = store.quenches(search), store.load_search("a")
+    for action in (
+        lambda: again(None),
+        lambda: again(POSITIONS),
+        lambda: store.save_search("a", step=1, **spent),
+    ):
+        assert "another process goes on with the same search" in refusal(action)
+    assert (store.quenches(search), store.load_search("a")) == before
+    assert store.visits() == {1: 1}
+    store.save_search("a", step=2, **spent)
 
 
 def test_attempts_are_counted_by_pair_and_strategy(store):
@@ -167,12 +181,12 @@ def test_attempts_are_counted_by_pair_and_strategy(store):
 # files that cannot be used
 
 
-def test_opening_a_missing_file_does_not_make_it(path):
+def test_opening_a_missing_file_does_not_make_it(path, refusal):
     assert "no such database" in refusal(Store.open, path)
     assert os.listdir(path.parent) == []
 
 
-def test_places_that_cannot_hold_a_database(tmp_path):
+def test_places_that_cannot_hold_a_database(tmp_path, refusal):
     assert "is a folder" in refusal(Store.open, tmp_path)
     assert "is a folder" in refusal(Store.create, tmp_path, {})
     assert "does not exist" in refusal(Store.create, tmp_path / "none" / "a.db", {})
@@ -181,7 +195,7 @@ def test_places_that_cannot_hold_a_database(tmp_path):
 
 
 @pytest.mark.parametrize("action", [Store.open, lambda path: Store.create(path, {})])
-def test_files_that_are_not_ours_are_refused_and_left_alone(action, tmp_path):
+def test_files_that_are_not_ours_are_refused_and_left_alone(action, tmp_path, refusal):
     text = tmp_path / "text.db"
     text.write_text("not a database\n" * 100)
     other = tmp_path / "other.db"
@@ -198,7 +212,7 @@ def test_files_that_are_not_ours_are_refused_and_left_alone(action, tmp_path):
         assert path.read_bytes() == before
 
 
-def test_an_empty_file_is_not_a_landscape_but_can_become_one(path):
+def test_an_empty_file_is_not_a_landscape_but_can_become_one(path, refusal):
     path.touch()
     assert "is empty" in refusal(Store.open, path)
     Store.create(path, {"molecule": "X4"}).close()
@@ -290,7 +304,7 @@ def test_rows_are_stored_all_or_none(store):
     assert add(store).id == 3
 
 
-def test_a_later_schema_is_refused(path):
+def test_a_later_schema_is_refused(path, refusal):
     Store.create(path, {}).close()
     connection = sqlite3.connect(path)
     connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
@@ -300,7 +314,7 @@ def test_a_later_schema_is_refused(path):
 
 
 @pytest.mark.parametrize("damage", ["cut in half", "pages overwritten"])
-def test_a_damaged_file_is_refused(path, damage):
+def test_a_damaged_file_is_refused(path, damage, refusal):
     store = Store.create(path, {})
     with store.transaction():
         for _ in range(300):
@@ -313,7 +327,7 @@ def test_a_damaged_file_is_refused(path, damage):
     assert "damaged" in refusal(Store.open, path)
 
 
-def test_a_full_disk_is_a_clear_error_and_leaves_a_good_database(path):
+def test_a_full_disk_is_a_clear_error_and_leaves_a_good_database(path, refusal):
     store = Store.create(path, {})
     add(store, 1.0)
     with store.snapshot() as connection:
@@ -331,7 +345,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_a_good_database(path):
     assert [m.energy for m in Store.open(path).minima()] == [1.0]
 
 
-def test_a_read_only_folder_can_be_read(path):
+def test_a_read_only_folder_can_be_read(path, refusal):
     folder = Path(tempfile.mkdtemp())  # not below a folder that only its owner may enter
     try:
         Store.create(path, {"molecule": "X4"}).close()
@@ -357,52 +371,7 @@ def test_a_read_only_folder_can_be_read(path):
         shutil.rmtree(folder)
 
 
-# several processes
-
-WRITER = """
-    import sys
-    import numpy as np
-    from topokrates.store import Store
-    store = Store.create(sys.argv[1], {"molecule": "X4"})
-    search = store.search("key", {})
-    for step in range(int(sys.argv[2])):
-        with store.transaction():
-            minimum = store.insert_minimum(float(step), np.ones((4, 3)), 1e-5, 0.1)
-            store.log_quench(search, int(sys.argv[3]), step, "ok", 0.0, None, 1, minimum.id)
-        print(minimum.id, flush=True)
-"""
-
-
-def writer(path, steps, walker):
-    arguments = [sys.executable, "-c", textwrap.dedent(WRITER), str(path), str(steps), str(walker)]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
-
-
-@pytest.mark.parametrize("delay", [0.0, 0.05, 0.2])
-def test_what_was_reported_survives_a_kill(path, delay):
-    process = writer(path, 100_000, 0)
-    assert process.stdout is not None
-    reported = [int(process.stdout.readline())]
-    time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
-    reported += [int(line) for line in process.stdout if line.endswith("\n")]
-    process.wait()
-    store = Store.open(path)
-    stored = [m.id for m in store.minima()]
-    assert set(reported) <= set(stored)
-    assert [q.minimum for q in store.quenches(store.search("key", {}))] == stored
-    add(store)  # and it goes on
-    store.close()
-
-
-def test_two_processes_write_one_file(path):
-    processes = [writer(path, 60, walker) for walker in (0, 1)]
-    outputs = [process.communicate(timeout=60)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    names = [int(line) for output in outputs for line in output.split()]
-    store = Store.open(path)
-    assert sorted(names) == [m.id for m in store.minima()] == list(range(1, 121))
-    assert len(store.quenches(store.search("key", {}))) == 120
+# several connections
 
 
 def test_a_change_by_another_connection_is_noticed(path):

@@ -1,0 +1,129 @@
+"""What tests of the explorer share: refusals, command lines, and landscapes to export."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from topokrates.landscape import Landscape
+from topokrates.model.errors import InputError
+from topokrates.molecule import Molecule
+
+LJ = {"name": "LJ", "units": {"energy": "epsilon", "length": "sigma"}, "version": "1"}
+
+
+@pytest.fixture(scope="session")
+def refusal() -> Callable[..., str]:
+    """Calls what must raise InputError, and returns its one line."""
+
+    def refusal(action: Callable[..., Any], *arguments: Any, **options: Any) -> str:
+        with pytest.raises(InputError) as error:
+            action(*arguments, **options)
+        message = str(error.value)
+        assert "\n" not in message
+        return message
+
+    return refusal
+
+
+class Program:
+    """The command line in a process of its own."""
+
+    @staticmethod
+    def command(*arguments: str) -> list[str]:
+        code = "import sys; from topokrates.cli import main; sys.exit(main())"
+        return [sys.executable, "-c", code, *arguments]
+
+    def __call__(self, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def topokrates() -> Program:
+    return Program()
+
+
+# import and export
+
+
+@pytest.fixture(scope="session")
+def lj4() -> Molecule:
+    return Molecule.from_text("LJ4")
+
+
+@pytest.fixture(scope="session")
+def positions() -> Callable[[Molecule, int], np.ndarray]:
+    """Structures (N, 3) of a molecule by a seed: its own, hardly distorted; of a cluster, dense."""
+
+    def positions(molecule: Molecule, seed: int) -> np.ndarray:
+        noise = np.random.default_rng(seed).normal(size=(molecule.n_atoms, 3))
+        return 0.5 * noise if molecule.is_cluster else molecule.positions + 0.02 * noise
+
+    return positions
+
+
+@pytest.fixture(scope="session")
+def made(positions) -> Callable[..., Landscape]:
+    """Three minima, a transition state, a degenerate one, and an estimate."""
+
+    def made(
+        molecule: Molecule, provenance: dict[str, Any] = LJ, database: Path | None = None
+    ) -> Landscape:
+        landscape = Landscape.create(molecule, provenance, database)
+        for k, energy in enumerate([-1 / 3, -2 / 3, 0.1 + 0.2]):
+            landscape.add_minimum(energy, positions(molecule, k), 1e-5 / 3, 0.1 + k)
+        landscape.visit(2)
+        landscape.add_link((1, 2), 1 / 7, positions(molecule, 10), True, 1e-6, 1, -1 / 3)
+        landscape.add_link((3, 2), 5 / 7, positions(molecule, 11), False)
+        landscape.add_link((3, 3), 6 / 7, positions(molecule, 12), True)
+        return landscape
+
+    return made
+
+
+@pytest.fixture
+def made_lj4(made, lj4, tmp_path):
+    """Such a landscape of LJ4, in ours.db."""
+    with made(lj4, LJ, tmp_path / "ours.db") as landscape:
+        yield landscape
+
+
+@pytest.fixture
+def dps(tmp_path) -> Path:
+    """A PATHSAMPLE folder without coordinates, as another program would write it."""
+    folder = tmp_path / "dps"
+    folder.mkdir()
+    (folder / "min.data").write_text(
+        "      -3.0000000001        1.5    6       1.0  1.0   1.0\n-2.5D0,1.25,1,1.0,1.0,1.0\n\n"
+    )
+    (folder / "ts.data").write_text("-2.0 1.0 1 2 1 1.0 1.0 1.0\n-1.5 1.0 1 2 2 1.0 1.0 1.0\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rows() -> Callable[[Landscape], list]:
+    """All fields of minima and links, by id; positions as bytes."""
+
+    def plain(row):
+        values = {field.name: getattr(row, field.name) for field in fields(row)}
+        x = values.pop("positions")
+        return values, None if x is None else x.tobytes()
+
+    def rows(landscape: Landscape) -> list:
+        minima, links = landscape.contents()
+        by_id = [sorted(found, key=lambda row: row.id) for found in (minima, links)]
+        return [[plain(row) for row in found] for found in by_id]
+
+    return rows

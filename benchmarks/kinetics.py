@@ -56,11 +56,11 @@ def main() -> None:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
-    from topokrates.kinetics import network, regroup
+    from topokrates.analysis.kinetics import network, regroup
+    from topokrates.analysis.passage import fastest_path, log_times, passage, sparse_times
+    from topokrates.analysis.thermodynamics import States, thermodynamics
+    from topokrates.analysis.vibrations import scale
     from topokrates.model.errors import InputError
-    from topokrates.passage import fastest_path, log_times, passage, sparse_times
-    from topokrates.thermodynamics import States, thermodynamics
-    from topokrates.vibrations import scale
 
     rng, count, unit = np.random.default_rng(options.seed), options.minima, scale("eV")
     kcal = 1 / 23.060547830619

@@ -2,13 +2,13 @@
 
     python benchmarks/searchers.py --molecule Ac-Ala3-NHMe --model so3lr --quenches 500 --work DIR
 
-Each searcher of the package makes its quenches. ASE's minima hopping (its defaults, the same
-start, the same potential through a calculator) may then call for as many gradients as the search
-did; what the Hessians of certificates cost is printed apart, and ASE's structures get theirs for
-nothing. The end of every quench that ASE makes counts, accepted or not. Both sets go through the
-same descent, the same check of the molecule, the same certificate and the same comparison of
-structures; what is left are distinct true minima of the molecule. Databases stay in DIR, and what
-is there already is not computed again.
+Each searcher of the package makes its quenches. ASE's minima hopping may then call for as many
+gradients as the search did: its defaults, or with --mdmin a dynamics that passes more minima; the
+same start, the same potential by a calculator. What the Hessians of certificates cost is printed
+apart, and ASE's structures get theirs for nothing. The end of every quench that ASE makes counts,
+accepted or not. Both sets go through the same descent, the same check of the molecule, the same
+certificate and the same comparison of structures; what is left are distinct true minima of the
+molecule. Databases stay in DIR, and what is there already is not computed again.
 """
 
 import argparse
@@ -36,6 +36,8 @@ def parser() -> argparse.ArgumentParser:
     add("--walkers", type=int, default=10)
     add("--seed", type=int, default=0)
     add("--no-peer", action="store_true", help="leave ASE out")
+    add("--mdmin", type=int, default=2, help="minima that ASE's dynamics passes (2, its default)")
+    add("--peer-calls", type=int, help="of ASE, if fewer than the searches took")
     add("--work", type=Path, metavar="DIR", help="where databases and ASE's structures stay")
     add("--json", type=Path, metavar="PATH", help="write all results there too")
     return result
@@ -63,9 +65,10 @@ def main() -> None:
         print(f"{name}: {runs[-1]['minima']} minima", file=sys.stderr, flush=True)
     if not options.no_peer:
         budget = max(run["gradient_calls"] for run in runs)
-        path = work / f"ase-{options.seed}.npz"
+        path = work / f"ase-mdmin{options.mdmin}-{options.seed}.npz"
         if not path.exists():
-            hop(molecule, force_field, budget, options.seed, path)
+            budget = min(budget, options.peer_calls or budget)
+            hop(molecule, force_field, budget, options.seed, options.mdmin, path)
         for run in list(runs):
             runs.append(peer(run, path, molecule, potential, work))
     shared = overlap([run for run in runs if "database" in run])
@@ -128,7 +131,7 @@ class Enough(Exception):
     """The budget of gradient calls is used up."""
 
 
-def hop(molecule: Any, force_field: Any, budget: int, seed: int, path: Path) -> None:
+def hop(molecule: Any, force_field: Any, budget: int, seed: int, mdmin: int, path: Path) -> None:
     """ASE's minima hopping; writes the end of every quench and the calls made until then."""
     from ase.optimize import QuasiNewton
     from ase.optimize.minimahopping import MinimaHopping
@@ -159,7 +162,7 @@ def hop(molecule: Any, force_field: Any, budget: int, seed: int, path: Path) -> 
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         try:
-            MinimaHopping(atoms, optimizer=Noted)(totalsteps=1_000_000)
+            MinimaHopping(atoms, optimizer=Noted, mdmin=mdmin)(totalsteps=1_000_000)
         except Enough:
             pass
         finally:

@@ -19,6 +19,7 @@ from typing import Annotated
 
 import typer
 
+from topokrates import analysis_commands, connect_command, plot_options
 from topokrates.defaults import MODEL, QUENCHES, SEARCHER, WALKERS
 from topokrates.options import (
     Cutoff,
@@ -28,6 +29,7 @@ from topokrates.options import (
     Json,
     Model,
     Precision,
+    Saddles,
     Settings,
     Structures,
     Threads,
@@ -103,6 +105,7 @@ def explore(
     connect: Annotated[
         bool, typer.Option("--connect/--no-connect", help="Search for transition states.")
     ] = True,
+    saddles: Saddles = None,
     plot: Annotated[
         bool, typer.Option("--plot/--no-plot", help="Write an HTML page beside the database.")
     ] = True,
@@ -134,8 +137,12 @@ def explore(
         allow=allow or (),
         seed=seed,
         connect=connect,
+        saddles=saddles,
         **model_settings(model, long_range_cutoff, dtype, device, threads),
     )
+
+
+app.command()(connect_command.connect)
 
 
 @app.command()
@@ -155,49 +162,48 @@ def show(
 @app.command()
 def plot(
     database: Database,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="A picture (.png, .svg, .pdf) or a page (.html). [default: DB's name with .html]",
-        ),
-    ] = None,
-    levels: Annotated[int | None, number("Of energy levels. [default: 25]")] = None,
-    spacing: Annotated[
-        float | None, typer.Option(help="Of the levels instead, kcal/mol (epsilon for LJ).")
-    ] = None,
-    lowest: Annotated[int | None, number("Draw only that many minima.")] = None,
-    window: Annotated[
-        float | None, typer.Option(help="Draw minima up to here, kcal/mol (epsilon for LJ).")
-    ] = None,
-    unit: Annotated[
-        str | None, typer.Option(help="Of a picture: kcal/mol, kJ/mol or eV.", metavar="UNIT")
-    ] = None,
-    width: Annotated[
-        float | None, typer.Option(help="Of a picture, inches. [default: 6.5]", min=1, max=100)
-    ] = None,
-    height: Annotated[
-        float | None, typer.Option(help="Of a picture, inches. [default: 5]", min=1, max=100)
-    ] = None,
-    font_size: Annotated[
-        float | None, typer.Option(help="Of a picture, points. [default: 9]", min=1, max=100)
-    ] = None,
-    dpi: Annotated[
-        float | None, typer.Option(help="Of a PNG. [default: 300]", min=10, max=2000)
-    ] = None,
+    output: plot_options.Output = None,
+    levels: plot_options.Levels = None,
+    spacing: plot_options.Spacing = None,
+    lowest: plot_options.Lowest = None,
+    window: plot_options.Window = None,
+    trim_monotonic: plot_options.Monotonic = False,
+    min_degree: plot_options.Degree = None,
+    persistence: plot_options.Persistence = None,
+    order: plot_options.Order = None,
+    metric: plot_options.Metric = None,
+    colour: plot_options.Colour = None,
+    free_energy_at: analysis_commands.FreeEnergyAt = None,
+    unit: plot_options.Unit = None,
+    labels: plot_options.Labels = None,
+    style: plot_options.Look = None,
+    font: plot_options.Font = None,
+    font_size: plot_options.FontSize = None,
+    width: plot_options.Width = None,
+    height: plot_options.Height = None,
+    dpi: plot_options.Resolution = None,
+    as_json: Json = False,
 ) -> int:
-    """Draw the disconnectivity graph of a database."""
+    """Draw the disconnectivity graph of a database, or print it as JSON.
+
+    Trimming hides branches and changes no connection; how many are hidden is written on the plot.
+    """
     from topokrates import commands
 
-    picture = {"scale": unit, "width": width, "height": height, "font_size": font_size, "dpi": dpi}
-    layout = {"levels": levels, "spacing": spacing, "lowest": lowest, "window": window}
+    given = plot_options.given
+    layout = given(levels=levels, spacing=spacing, lowest=lowest, window=window, order=order)
+    layout |= given(min_degree=min_degree, persistence=persistence, metric=metric, colour=colour)
+    layout |= given(free_energy_at=free_energy_at)
+    picture = given(
+        style=style, font=font, font_size=font_size, width=width, height=height, dpi=dpi
+    )
     return commands.plot(
         database,
         output,
-        {name: value for name, value in layout.items() if value is not None},
-        {name: value for name, value in picture.items() if value is not None},
+        layout | {"monotonic": trim_monotonic},
+        given(scale=unit, labels=labels),
+        picture,
+        as_json,
     )
 
 
@@ -309,6 +315,10 @@ def models(as_json: Json = False) -> int:
     from topokrates import commands
 
     return commands.models(as_json)
+
+
+app.command()(analysis_commands.thermo)
+app.command()(analysis_commands.rates)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

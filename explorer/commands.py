@@ -72,32 +72,43 @@ def show(database: Path, as_json: bool, everything: bool) -> int:
 
 
 def plot(
-    database: Path, output: Path | None, layout: dict[str, Any], picture: dict[str, Any]
+    database: Path,
+    output: Path | None,
+    layout: dict[str, Any],
+    drawing: dict[str, Any],
+    picture: dict[str, Any],
+    as_json: bool,
 ) -> int:
-    """`topokrates plot`; `layout` and `picture` are the options given for each."""
+    """`topokrates plot`; the options given for the tree, for any drawing, and for a picture."""
     from topokrates.landscape import Landscape
     from topokrates.model.errors import InputError
-    from topokrates.plots import FORMATS
+    from topokrates.pictures import FORMATS
 
-    output = output or beside(database, ".html")
-    kind = output.suffix.lower().lstrip(".")
-    if kind not in (*FORMATS, "html"):
+    if output is None and not as_json:
+        output = beside(database, ".html")
+    kind = output.suffix.lower().lstrip(".") if output else ""
+    if output and kind not in (*FORMATS, "html"):
         names = ", ".join(f".{name}" for name in (*FORMATS, "html"))
         raise InputError(f"{output}: the name must end in one of {names}")
-    if kind == "html" and picture:
+    if picture and kind not in FORMATS:
         raise InputError(
-            f"{output}: unit, size, font size and dpi are for pictures (.png, .svg, .pdf)"
+            f"{output or '--json'}: style, font, size and dpi are for pictures (.png, .svg, .pdf)"
         )
+    if drawing and output is None:
+        raise InputError("--json prints energies in the database's unit: unit and labels need -o")
     with Landscape.open(database) as landscape:
         require_writable(output)
         tree = landscape.disconnectivity_graph(**layout)
-        if kind == "html":
+        if kind == "html" and output:
             from topokrates.report import write_report
 
-            write_report(landscape, output, tree)
-        else:
-            tree.save(output, **picture)
-    sys.stdout.write(f"{output}\n")
+            write_report(landscape, output, tree, **drawing)
+        elif output:
+            tree.save(output, **drawing, **picture)
+    if as_json:
+        print_json(tree.as_dict())
+    else:
+        sys.stdout.write(f"{output}\n")
     return 0
 
 
@@ -121,9 +132,11 @@ def import_landscape(
     """`topokrates import`."""
     from topokrates import exchange
 
-    with exchange.read(path, form, molecule, database, unit=unit) as landscape:
+    notes: list[str] = []
+    with exchange.read(path, form, molecule, database, unit=unit, report=notes.append) as landscape:
         sys.stdout.write(f"{landscape.molecule.name}: {landscape.summary()}\n")
     sys.stdout.write(f"database: {database}\n")
+    sys.stderr.writelines(f"topokrates: {note}\n" for note in notes)
     return 0
 
 

@@ -25,7 +25,7 @@ from sqlalchemy.pool import StaticPool
 from topokrates import migrations, records, sqlite
 from topokrates.model.errors import InputError
 
-SCHEMA_VERSION = 3  # what came before: `topokrates.migrations`
+SCHEMA_VERSION = 4  # what came before: `topokrates.migrations`
 FORMAT = "topokrates landscape"
 
 
@@ -125,13 +125,15 @@ class Database:
                 with self.transaction() as connection:
                     if self.meta()["schema_version"] == old:  # no other process has done it
                         migrate(connection)
+                    tables = sqlite.tables(connection)
                 version = old + 1
         if version != SCHEMA_VERSION and version not in migrations.READABLE:
             raise InputError(
                 f"{self.path} has schema version {version}, this topokrates reads version"
                 f" {SCHEMA_VERSION}: use the release that wrote it"
             )
-        if missing := set(records.schema.tables) - tables:
+        later = migrations.READABLE.get(version, set())
+        if missing := set(records.schema.tables) - tables - later:
             raise InputError(f"{self.path} is damaged: it lacks {', '.join(sorted(missing))}")
 
     @contextmanager

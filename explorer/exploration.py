@@ -6,7 +6,9 @@ states. The rounds of a search are in `rounds`.
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from typing import Any
 
+from topokrates.analysis.harmonics import own_potential
 from topokrates.defaults import MODEL, QUENCHES, SEARCHER, WALKERS
 from topokrates.integrity import allowed_kinds
 from topokrates.landscape import Landscape
@@ -14,8 +16,9 @@ from topokrates.model import models
 from topokrates.model.errors import InputError
 from topokrates.model.potential import Potential
 from topokrates.molecule import Molecule
-from topokrates.pathways.connect import connect_minima
+from topokrates.pathways.connect import Connected, check_options, connect_minima
 from topokrates.progress import Progress, Silent
+from topokrates.provenance import refuse_other_potential
 from topokrates.rounds import Search
 from topokrates.search import configured, searcher_module
 from topokrates.stopping import Rules
@@ -38,6 +41,7 @@ def explore(
     database: str | PathLike[str] | None = None,
     connect: bool = True,
     attempts: int | None = None,
+    saddles: int | None = None,
     long_range_cutoff: float | None = None,
     dtype: str = "float32",
     device: str | None = None,
@@ -68,6 +72,8 @@ def explore(
         database: SQLite file, made if it does not exist; None keeps the landscape in memory.
         connect: search transition states afterwards until the graph hangs together.
         attempts: pairs of minima to try to connect, at most; None for four times the minima found.
+        saddles: single-ended searches from each minimum, until so many in a row met nothing new;
+            None for 200 for small clusters, which completes their networks, else none.
         long_range_cutoff, dtype, device, threads: see `models.load`.
         progress: who is told.
 
@@ -86,6 +92,9 @@ def explore(
     reach = float("inf") if window is None else window
     rules = Rules(quenches, wall_time, stale, reach, coverage)
     rules.check()
+    for value, word in ((attempts, "attempts"), (saddles, "saddles")):
+        if value is not None and value < 0:
+            raise InputError(f"{value} {word}: give at least 0")
     allowed_kinds(allow)
     if not 0 <= seed < 2**63:
         raise InputError(f"seed {seed}: give a whole number from 0 to 2^63 - 1")
@@ -111,7 +120,7 @@ def explore(
         if reason is not None:
             progress.note(f"search ended: {reason}")
         if connect:
-            connect_minima(landscape, potential, limit=attempts, progress=progress)
+            connect_minima(landscape, potential, limit=attempts, saddles=saddles, progress=progress)
     except BaseException:
         landscape.close()
         raise
@@ -143,3 +152,21 @@ def potential_of(
             f"{molecule.name} with {model.name}: LJ is for clusters such as LJ13, and they for it"
         )
     return model.bind(molecule.numbers, molecule.charge, molecule.unpaired_electrons)
+
+
+def connect(
+    landscape: Landscape,
+    potential: Potential | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Connected:
+    """See `Landscape.connect`. Wrong options are refused before a potential is looked for."""
+    check_options(landscape, **options)
+    if potential is None:
+        potential = own_potential(landscape, device=device, threads=threads, progress=progress)
+    else:
+        stored, given = landscape.provenance, potential.provenance()
+        refuse_other_potential(landscape.store.path, stored, given)
+    return connect_minima(landscape, potential, progress=progress, **options)

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from topokrates import summary, tables
+from topokrates import graphs, summary, tables
+from topokrates.analysis import harmonics
+from topokrates.analysis import tables as analysis
 from topokrates.index import Matches, MinimumIndex
 from topokrates.integrity import allowed_kinds
 from topokrates.links import compare
@@ -26,7 +28,7 @@ from topokrates.provenance import (
     refuse_other_molecule,
     refuse_other_potential,
 )
-from topokrates.records import Link, Minimum
+from topokrates.records import Link, Minimum, finite
 from topokrates.store import Store
 
 if TYPE_CHECKING:
@@ -35,8 +37,13 @@ if TYPE_CHECKING:
     import networkx as nx
     import pandas as pd
 
+    from topokrates.analysis.harmonics import Harmonics
+    from topokrates.analysis.tables import Ids
     from topokrates.disconnectivity import Tree
+    from topokrates.model.potential import Potential
     from topokrates.molecule import Molecule
+    from topokrates.pathways.connect import Connected
+    from topokrates.progress import Progress
 
 __all__ = ["KCAL_MOL_PER_EV", "Landscape", "Link", "Minimum"]
 
@@ -229,7 +236,7 @@ class Landscape:
                 self._count_visit(self._minima[known])
                 return known, False
             minimum = self.store.insert_minimum(
-                energy, positions, _number(max_force), _number(lowest_eigenvalue)
+                energy, positions, finite(max_force), finite(lowest_eigenvalue)
             )
             self._minima[minimum.id] = minimum
             self._index.add(minimum)
@@ -276,9 +283,9 @@ class Landscape:
                 energy=energy,
                 positions=positions,
                 verified=bool(verified),
-                max_force=_number(max_force),
+                max_force=finite(max_force),
                 negative_eigenvalues=negative_eigenvalues,
-                lowest_eigenvalue=_number(lowest_eigenvalue),
+                lowest_eigenvalue=finite(lowest_eigenvalue),
             )
             for name in beaten:
                 del self._links[name]
@@ -294,31 +301,36 @@ class Landscape:
         positions.flags.writeable = False
         return float(energy), positions
 
+    def connect(
+        self,
+        *,
+        potential: Potential | None = None,
+        device: str | None = None,
+        threads: int | None = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> Connected:
+        """Search transition states until the graph hangs together.
+
+        `potential` None finds the one that the landscape was made with; device and threads are
+        those of `models.load`, the other options those of
+        `topokrates.pathways.connect.connect_minima`, which says what is returned.
+        """
+        from topokrates.exploration import connect
+
+        return connect(self, potential, device, threads, progress, **options)
+
     # what can be read from it
 
     @property
     def graph(self) -> nx.MultiGraph:
         """Minima as nodes and links as edges (key: id of the link), with their numbers."""
-        import networkx as nx
-
-        minima, links = self.contents()
-        graph = nx.MultiGraph(name=self.molecule.name, energy_unit=self.energy_unit)
-        for m in minima:
-            graph.add_node(m.id, energy=m.energy, visits=m.visits)
-        for link in links:
-            graph.add_edge(*link.minima, key=link.id, energy=link.energy, verified=link.verified)
-        return graph
+        return graphs.multigraph(self)
 
     @property
     def connected_components(self) -> int:
         """Sets of minima that verified transition states connect; estimates do not count."""
-        import networkx as nx
-
-        minima, links = self.contents()
-        graph = nx.Graph()
-        graph.add_nodes_from(m.id for m in minima)
-        graph.add_edges_from(link.minima for link in links if link.verified)
-        return nx.number_connected_components(graph)
+        return graphs.components(self)
 
     @property
     def minima(self) -> pd.DataFrame:
@@ -338,15 +350,40 @@ class Landscape:
         """Write minima, then transition states and estimates, each by energy, as extended XYZ."""
         tables.write_extxyz(self, path)
 
-    def disconnectivity_graph(self, **options: Any) -> Tree:
+    def disconnectivity_graph(self, free_energy_at: float | None = None, **options: Any) -> Tree:
         """The disconnectivity graph; draw it with its `figure` or `save`.
 
-        The options (levels, what is hidden, order, colour, free energies) are those of
-        `topokrates.charting.chart`; energies in kcal/mol (epsilon for Lennard-Jones particles).
+        Of energies, or of free energies at a temperature (K; epsilon/k_B). The other options
+        (levels, what is hidden, order, colour) are those of `topokrates.charting.chart`; energies
+        in kcal/mol (epsilon for Lennard-Jones particles).
         """
         from topokrates.charting import chart
 
+        if free_energy_at is not None:
+            options |= analysis.heights(self, self.frequencies(), free_energy_at)
         return chart(self, **options)
+
+    # heat and rates, with the options of `topokrates.analysis.wells`: `quantum`, `rotation`
+
+    def frequencies(self, potential: Potential | None = None, **options: Any) -> Harmonics:
+        """Vibrations, computed where the database lacks them: `topokrates.analysis.harmonics`."""
+        return harmonics.frequencies(self, potential, **options)
+
+    def heat_capacity(self, temperatures: Iterable[float], **options: Any) -> pd.DataFrame:
+        """Free energy, internal energy, heat capacity and entropy at temperatures."""
+        return analysis.heat_capacity(self, self.frequencies(links=False), temperatures, **options)
+
+    def free_energies(self, temperature: float, **options: Any) -> pd.DataFrame:
+        """The minima by free energy, with their probabilities and symmetry."""
+        return analysis.free_energies(self, self.frequencies(links=False), temperature, **options)
+
+    def rates(self, temperature: float, **options: Any) -> pd.DataFrame:
+        """Rates between minima, or groups of them: `topokrates.analysis.wells.rate_network`."""
+        return analysis.rates(self, self.frequencies(), temperature, **options)
+
+    def passage(self, a: Ids, b: Ids, temperature: float, **options: Any) -> pd.DataFrame:
+        """Times and rates between minima a and b, there and back, and the fastest path."""
+        return analysis.passages(self, self.frequencies(), a, b, temperature, **options)
 
     def __len__(self) -> int:
         return len(self.minimum_list)
@@ -360,7 +397,3 @@ class Landscape:
 
     def _repr_html_(self) -> str:
         return summary.html(self)
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None or not np.isfinite(value) else float(value)

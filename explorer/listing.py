@@ -70,7 +70,8 @@ def print_landscape(landscape: Landscape, everything: bool = False) -> None:
             say(console, "An estimate is an upper bound of a barrier, not a transition state.")
     if minima:
         say(console)
-    for search in landscape.to_dict()["searches"]:
+    contents = landscape.to_dict()
+    for search in contents["searches"]:
         say(
             console,
             f"search: {search['searcher']}, seed {search['seed']}, {search['walkers']} walkers, "
@@ -90,6 +91,17 @@ def print_landscape(landscape: Landscape, everything: bool = False) -> None:
                 f"  estimated coverage {100 * search['coverage']:.1f} %, at least "
                 f"{search['unseen_minima']:.0f} minima unseen",
             )
+
+    if (connection := contents["connection"]) is not None:
+        say(
+            console,
+            f"transition states: {connection['attempts']} attempts, "
+            f"{connection['gradient_calls']} gradient calls, "
+            f"{connection['hessian_vector_products']} Hessian-vector products",
+        )
+        ends = ", ".join(f"{count} {name}" for name, count in connection["outcomes"].items())
+        if ends:
+            say(console, f"  attempts: {ends}")
 
 
 def _rest(console: Console, what: str, number: int, rows: int | None) -> None:

@@ -1,7 +1,8 @@
 """How a database of an earlier schema becomes one of today's, when it is opened.
 
 Version 2 counts Hessian-vector products. Version 3 has minima and links without positions, as an
-import may bring them. Each step runs inside one transaction of the caller.
+import may bring them. Version 4 keeps vibrations. Each step runs inside one transaction of the
+caller.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import sqlalchemy as sa
 
 from topokrates import records
 
-READABLE = {2}  # with today's statements: a file that cannot be written is read as it is
+# With today's statements: a file that cannot be written is read as it is, without the tables that
+# have come since.
+READABLE = {2: {records.vibration.name}, 3: {records.vibration.name}}
 
 
 def _count_products(connection: sa.Connection) -> None:
@@ -43,4 +46,10 @@ def _now(connection: sa.Connection, version: int) -> None:
     connection.execute(change.values(value=json.dumps(version)))
 
 
-STEPS = {1: _count_products, 2: _free_positions}  # in order
+def _keep_vibrations(connection: sa.Connection) -> None:
+    """From version 3 to 4: there were none before."""
+    records.vibration.create(connection)
+    _now(connection, 4)
+
+
+STEPS = {1: _count_products, 2: _free_positions, 3: _keep_vibrations}  # in order

@@ -80,6 +80,14 @@ Settings = Annotated[
         help="A setting of the searcher: temperature=0.05, patience=200. A wrong name lists them.",
     ),
 ]
+Saddles = Annotated[
+    int | None,
+    number(
+        "Single-ended searches for transition states from each minimum, until so many in a row met"
+        " nothing new. [default: 200 for small clusters, else none]",
+        "--saddles",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to stdout.")]
 Database = Annotated[Path, typer.Argument(metavar="DB", help="A database that explore wrote.")]
 Structures = Annotated[Path, typer.Argument(metavar="FILE", help="Any file that ASE reads.")]

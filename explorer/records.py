@@ -24,6 +24,19 @@ class Coordinates(sa.TypeDecorator):
         return None if value is None else np.frombuffer(value, dtype="<f8").reshape(-1, 3)
 
 
+class Numbers(sa.TypeDecorator):
+    """(K,) float64 as raw little-endian bytes; read back as a read-only array."""
+
+    impl = sa.LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value, dialect):
+        return None if value is None else np.ascontiguousarray(value, dtype="<f8").tobytes()
+
+    def process_result_value(self, value, dialect):
+        return None if value is None else np.frombuffer(value, dtype="<f8")
+
+
 schema = sa.MetaData()
 meta = sa.Table(
     "meta",
@@ -95,6 +108,18 @@ attempt = sa.Table(
     sa.Column("outcome", sa.String, nullable=False),
     sa.Column("count", sa.Integer, nullable=False),
 )
+vibration = sa.Table(
+    "vibration",
+    schema,
+    sa.Column("kind", sa.String, primary_key=True),
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("frequencies", Numbers, nullable=False),
+    sa.Column("moments", Numbers, nullable=False),
+    sa.Column("symbol", sa.String, nullable=False),
+    sa.Column("group_order", sa.Integer, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("chiral", sa.Boolean, nullable=False),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +166,11 @@ def located(row: Minimum | Link) -> np.ndarray:
     return row.positions
 
 
+def finite(value: float | None) -> float | None:
+    """A number as a column takes it: None for what is not finite."""
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
 class SearchRecord(NamedTuple):
     """One search: its settings, how far it came, and what it needs to go on (`state`)."""
 
@@ -175,3 +205,21 @@ class AttemptRecord(NamedTuple):
     strategy: str
     outcome: str
     times: int
+
+
+class VibrationRecord(NamedTuple):
+    """The harmonic modes of a "minimum" or "link", and its point group.
+
+    Frequencies (K,) ascending and moments of inertia (3,) as in
+    `topokrates.analysis.vibrations.Vibrations`; the group as in
+    `topokrates.analysis.point_group.PointGroup`, its order as `group_order`.
+    """
+
+    kind: str
+    id: int
+    frequencies: np.ndarray
+    moments: np.ndarray
+    symbol: str
+    group_order: int
+    number: int
+    chiral: bool

@@ -14,10 +14,17 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from topokrates import records
+from topokrates import records, sqlite
 from topokrates.database import Database
 from topokrates.model.errors import InputError
-from topokrates.records import AttemptRecord, Link, Minimum, QuenchRecord, SearchRecord
+from topokrates.records import (
+    AttemptRecord,
+    Link,
+    Minimum,
+    QuenchRecord,
+    SearchRecord,
+    VibrationRecord,
+)
 
 
 class Store(Database):
@@ -54,14 +61,21 @@ class Store(Database):
         values |= {"lowest_eigenvalue": lowest_eigenvalue, "visits": 1}
         return Minimum(id=self._insert(records.minimum, values), **values)
 
-    def fill(self, minima: Iterable[Minimum], links: Iterable[Link]) -> None:
-        """Store minima and links as they are, ids included, all of them or none."""
+    def fill(
+        self,
+        minima: Iterable[Minimum],
+        links: Iterable[Link],
+        vibrations: Iterable[VibrationRecord] = (),
+    ) -> None:
+        """Store minima, links and their vibrations as they are, ids included, all or none."""
         of_minima = [{f.name: getattr(m, f.name) for f in fields(Minimum)} for m in minima]
         of_links = [{f.name: getattr(x, f.name) for f in fields(Link)} for x in links]
         for row in of_links:
             row["a"], row["b"] = row.pop("minima")
+        tables = [(records.minimum, of_minima), (records.link, of_links)]
+        tables.append((records.vibration, [record._asdict() for record in vibrations]))
         with self.transaction() as connection:
-            for table, rows in ((records.minimum, of_minima), (records.link, of_links)):
+            for table, rows in tables:
                 if rows:
                     connection.execute(table.insert(), rows)
 
@@ -87,8 +101,40 @@ class Store(Database):
         )
 
     def delete_links(self, ids: Iterable[int]) -> None:
+        """Remove links, and what is known of their vibrations."""
+        table, gone = records.vibration, list(ids)
         with self.transaction() as connection:
-            connection.execute(records.link.delete().where(records.link.c.id.in_(list(ids))))
+            connection.execute(records.link.delete().where(records.link.c.id.in_(gone)))
+            connection.execute(table.delete().where(table.c.kind == "link", table.c.id.in_(gone)))
+
+    # vibrations
+
+    def vibrations(self) -> dict[tuple[str, int], VibrationRecord]:
+        """What is known of the vibrations of minima and links, by kind and id."""
+        table = records.vibration
+        if not self._has(table):
+            return {}
+        found = [
+            VibrationRecord(**row._mapping)
+            for row in self._rows(sa.select(table).order_by(*table.primary_key))
+        ]
+        return {(record.kind, record.id): record for record in found}
+
+    def save_vibration(self, record: VibrationRecord) -> None:
+        """Record the vibrations of one minimum or link, in place of what was known."""
+        table, values = records.vibration, record._asdict()
+        key = {name: values.pop(name) for name in ("kind", "id")}
+        if not self._has(table):
+            raise InputError(
+                f"{self.path} cannot be written, and is of a schema that has no frequencies: make"
+                " it writable, or copy it"
+            )
+        self._upsert(table, key, values)
+
+    def _has(self, table: sa.Table) -> bool:
+        """Whether the table is there: a file of an earlier schema may be read as it is."""
+        with self.snapshot() as connection:
+            return table.name in sqlite.tables(connection)
 
     # searches
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from topokrates.landscape import Landscape
 
+ROWS = 10  # of the table
+MOST_DRAWN = 200
+
 
 def line(landscape: Landscape) -> str:
     """See `Landscape.summary`."""
@@ -26,19 +29,29 @@ def line(landscape: Landscape) -> str:
 
 
 def text(landscape: Landscape) -> str:
-    """What a terminal shows: the line, and the lowest ten minima."""
+    """What a terminal shows: the line, and the lowest minima."""
     lines = [f"Landscape of {_title(landscape)}"]
     if len(landscape):
-        lines.append(landscape.minima.head(10).to_string(index=False))
-    if len(landscape) > 10:
-        lines.append(f"... and {len(landscape) - 10} more minima")
+        lines.append(landscape.minima.head(ROWS).to_string(index=False))
+    if len(landscape) > ROWS:
+        lines.append(f"... and {len(landscape) - ROWS} more minima")
     return "\n".join(lines)
 
 
 def html(landscape: Landscape) -> str:
-    """What a notebook shows."""
-    table = landscape.minima.to_html(index=False, max_rows=20) if len(landscape) else ""
-    return f"<p><b>Landscape of {escape(_title(landscape))}</b></p>{table}"
+    """What a notebook shows: the line, a drawing of the tree, the lowest minima."""
+    parts = [f"<p><b>Landscape of {escape(_title(landscape))}</b></p>"]
+    if len(landscape):
+        from topokrates.thumbnail import thumbnail
+
+        # only what is close to the lowest minimum shows at this size
+        parts.append(thumbnail(landscape.disconnectivity_graph(lowest=MOST_DRAWN)))
+        table = landscape.minima.head(ROWS)
+        long = [c for c in table.columns if str(c).startswith(("energy", "max", "lowest"))]
+        parts.append(table.drop(columns=long).to_html(index=False, float_format="{:.2f}".format))
+    if len(landscape) > ROWS:
+        parts.append(f"<p>... and {len(landscape) - ROWS} more minima</p>")
+    return "".join(parts)
 
 
 def _title(landscape: Landscape) -> str:

@@ -1,4 +1,4 @@
-"""A landscape in other shapes: tables, JSON, extended XYZ, and the input of its tree."""
+"""A landscape in other shapes: tables, JSON and extended XYZ."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from topokrates.model.errors import InputError
-from topokrates.records import located
+from topokrates.records import CONNECTING, located
 from topokrates.stopping import Coverage
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from topokrates.disconnectivity import Tree
     from topokrates.landscape import Landscape
 
 
@@ -87,6 +86,21 @@ def as_dict(landscape: Landscape) -> dict[str, Any]:
             }
             for search in landscape.store.searches()
         ],
+        "connection": _connection(landscape),
+    }
+
+
+def _connection(landscape: Landscape) -> dict[str, Any] | None:
+    """What the search for transition states has done; None if there was none."""
+    record = landscape.store.load_search(CONNECTING)
+    if record is None:
+        return None
+    outcomes = Counter(row.outcome for row in landscape.store.attempts())
+    return {
+        "attempts": record.done,
+        "gradient_calls": record.gradient_calls,
+        "hessian_vector_products": record.hessian_vector_products,
+        "outcomes": dict(sorted(outcomes.items(), key=lambda item: (-item[1], item[0]))),
     }
 
 
@@ -120,9 +134,10 @@ def minima_table(landscape: Landscape) -> pd.DataFrame:
         suffix = f" {number}" if residues > 1 else ""
         columns += [f"phi{suffix} (°)", f"psi{suffix} (°)"]
     rows = []
-    for m in landscape.minimum_list:
+    minima = landscape.minimum_list
+    for m in minima:
         angles = [angle for pair in landscape.phi_psi(m.positions) for angle in pair]
-        numbers = [landscape.relative(m.energy), m.energy, m.visits]
+        numbers = [(m.energy - minima[0].energy) * landscape.factor, m.energy, m.visits]
         rows.append([m.id, *numbers, m.max_force, m.lowest_eigenvalue, *angles])
     return pd.DataFrame(rows, columns=pd.Index(columns))
 
@@ -149,7 +164,7 @@ def links_table(landscape: Landscape) -> pd.DataFrame:
     for link in links:
         barriers = [(link.energy - energies[i]) * landscape.factor for i in link.minima]
         kind = "transition state" if link.verified else "estimate"
-        above = landscape.relative(link.energy)
+        above = (link.energy - minima[0].energy) * landscape.factor
         numbers = [*link.minima, above, *barriers, link.energy, link.negative_eigenvalues]
         rows.append([link.id, kind, *numbers])
     table = pd.DataFrame(rows, columns=pd.Index(columns))
@@ -219,47 +234,3 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-
-
-def tree(
-    landscape: Landscape,
-    *,
-    levels: int | None = None,
-    spacing: float | None = None,
-    lowest: int | None = None,
-    window: float | None = None,
-) -> Tree:
-    """See `Landscape.disconnectivity_graph`."""
-    from topokrates.disconnectivity import disconnectivity_tree
-
-    minima, links = landscape.contents()
-    dihedrals = {m.id: landscape.phi_psi(m.positions) for m in minima}
-    notes = {}
-    for m in minima:
-        energy = f"{m.energy:.6f} {landscape.energy_unit}"
-        lines = [energy, f"visits: {m.visits}"]
-        for number, (phi, psi) in enumerate(dihedrals[m.id], 1):
-            residue = f" of residue {number}" if len(dihedrals[m.id]) > 1 else ""
-            lines.append(f"φ, ψ{residue}: {_angle(phi)}, {_angle(psi)}")
-        notes[m.id] = tuple(lines)
-    labels = {}
-    for m in minima:
-        pairs = dihedrals[m.id]
-        if len(pairs) == 1 and None not in pairs[0]:
-            labels[m.id] = "({}, {})".format(*(_angle(angle, "") for angle in pairs[0]))
-    return disconnectivity_tree(
-        {m.id: m.energy for m in minima},
-        [(*link.minima, link.energy, link.verified) for link in links],
-        unit=landscape.energy_unit,
-        levels=levels,
-        spacing=None if spacing is None else spacing / landscape.factor,
-        lowest=lowest,
-        window=None if window is None else window / landscape.factor,
-        title=f"{landscape.molecule.name}, {landscape.provenance['name']}",
-        labels=labels,
-        notes=notes,
-    )
-
-
-def _angle(value: float | None, unit: str = "°") -> str:
-    return "none" if value is None else f"{value:.0f}{unit}".replace("-", "−")

@@ -21,7 +21,7 @@ from topokrates.integrity import Kind
 from topokrates.landscape import KCAL_MOL_PER_EV, Landscape
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule
-from topokrates.records import Link, Minimum
+from topokrates.records import Link, Minimum, VibrationRecord
 
 # eV per unit; the hartree of CODATA 2022
 MOLECULAR_UNITS = {
@@ -44,6 +44,7 @@ class Contents:
         unit: of all energies, if the file says so.
         molecule: None where the file does not say all about it.
         allow: kinds of changed structures among the minima (see `topokrates.integrity`).
+        vibrations: of those minima and links of which they are known.
     """
 
     minima: list[Minimum]
@@ -53,6 +54,7 @@ class Contents:
     unit: str | None = None
     molecule: Molecule | None = None
     allow: frozenset[Kind] = frozenset()
+    vibrations: Sequence[VibrationRecord] = ()
 
 
 def units(molecule: Molecule) -> dict[str, str]:
@@ -155,7 +157,7 @@ def store(
     def filled(path: Path | None) -> Landscape:
         landscape = Landscape.create(molecule, origin, path, allow=contents.allow)
         try:
-            landscape.store.fill(contents.minima, contents.links)
+            landscape.store.fill(contents.minima, contents.links, contents.vibrations)
         except BaseException:
             landscape.close()
             raise

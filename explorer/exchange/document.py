@@ -5,11 +5,14 @@
      "allow": [...],
      "minima": [{"id", "energy", "positions", "max_force", "lowest_eigenvalue", "visits"}, ...],
      "links": [{"id", "minima": [a, b], "energy", "positions", "verified", "max_force",
-                "negative_eigenvalues", "lowest_eigenvalue"}, ...]}
+                "negative_eigenvalues", "lowest_eigenvalue"}, ...],
+     "vibrations": [{"kind": "minimum" or "link", "id", "frequencies", "moments", "symbol",
+                     "group_order", "number", "chiral"}, ...]}
 
 Numbers have all the digits that make them the same to the bit when read. Positions are (N, 3) or
 null. `molecule` is that of `Molecule.to_json`, `provenance` that of the database; `allow` names
-the kinds of changed structures that it keeps (none, where it is missing).
+the kinds of changed structures that it keeps, `vibrations` what has been computed of them (see
+`topokrates.records.VibrationRecord`); none, where they are missing.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from topokrates.integrity import allowed_kinds
 from topokrates.landscape import Landscape
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule
-from topokrates.records import Link, Minimum
+from topokrates.records import Link, Minimum, VibrationRecord
 from topokrates.tables import replacing
 
 FORMAT = "topokrates landscape"
@@ -45,6 +48,11 @@ def write(landscape: Landscape, path: Path) -> list[str]:
         "allow": sorted(landscape.allow),
         "minima": [_plain(m) for m in minima],
         "links": [_plain(link) for link in links],
+        "vibrations": [
+            row._asdict()
+            | {"frequencies": row.frequencies.tolist(), "moments": row.moments.tolist()}
+            for row in landscape.store.vibrations().values()
+        ],
     }
     text = json.dumps(document, ensure_ascii=False, allow_nan=False)
     with replacing(path) as temporary:
@@ -97,7 +105,51 @@ def read(path: Path, molecule: Molecule | None) -> Contents:
         allow = allowed_kinds(document.get("allow", []))
     except (InputError, TypeError) as error:
         raise InputError(f"{path}: what it allows is no list of kinds: {error}") from error
-    return Contents(minima, links, provenance, unit=unit, molecule=found, allow=allow)
+    vibrations = _vibrations(document.get("vibrations", []), minima, links, found, path)
+    return Contents(
+        minima, links, provenance, unit=unit, molecule=found, allow=allow, vibrations=vibrations
+    )
+
+
+def _vibrations(
+    rows: Any, minima: list[Minimum], links: list[Link], molecule: Molecule, path: Path
+) -> list[VibrationRecord]:
+    """Raises InputError for what cannot have been computed of these minima and links."""
+    if not isinstance(rows, list):
+        raise InputError(f"{path}: its vibrations are no list")
+    imaginary = {("minimum", m.id): 0 for m in minima} | {("link", x.id): 1 for x in links}
+    found = []
+    for place, row in enumerate(rows, 1):
+        record = _vibration(row, molecule)
+        known = record and imaginary.pop((record.kind, record.id), None)  # each once
+        if record is None or known != np.sum(record.frequencies < 0):
+            raise InputError(f"{path}: vibrations {place} are not those of a structure in it")
+        found.append(record)
+    return found
+
+
+def _vibration(row: Any, molecule: Molecule) -> VibrationRecord | None:
+    """None for what is not one."""
+    modes = 3 * molecule.n_atoms - 6  # one more on a line
+    match row:
+        case {
+            "kind": str(kind),
+            "id": int(name),
+            "frequencies": list(frequencies),
+            "moments": [_, _, _] as moments,
+            "symbol": str(symbol),
+            "group_order": int(order),
+            "number": int(number),
+            "chiral": bool(chiral),
+        } if (
+            all(type(v) in (int, float) and abs(v) < 1e12 for v in [*frequencies, *moments])
+            and len(frequencies) in (modes, modes + 1)
+            and min(moments) >= 0
+            and 1 <= number <= order < 10**6
+        ):
+            arrays = np.array(frequencies, float), np.array(moments, float)
+            return VibrationRecord(kind, name, *arrays, symbol, order, number, chiral)
+    return None
 
 
 def _list(document: dict[str, Any], key: str, path: Path) -> list[Any]:

@@ -25,9 +25,11 @@ from topokrates.polish import Gradients, Request, answer
 STEPS = 30
 MEMORY = 5  # pairs of steps and force changes that L-BFGS keeps
 FIRST = 0.5  # of a preconditioned move: the stiffest bonds are twice as stiff as the model says
-LARGEST_MOVE = 0.15  # Å, of an atom in a step
+LARGEST_MOVE, SMALLEST_MOVE = 0.15, 0.02  # Å, of an atom in a step
+WORSE = 1.5  # growth of all that pulls at a band after which its steps become smaller
 RELAXED = 0.05  # eV/Å: force across the path at the top below which the band is good enough
 SOFTNESS = 0.3  # eV/Å^2, for what the model Hessian does not see
+SOFTNESS_CLUSTER = 5.0  # epsilon/sigma^2
 SPRING = 0.3  # moves along the path that would make neighbours equally far, by this share
 STIFFENING = 0.05  # of the springs across the path
 PADDED = 8  # images are prepared in multiples of this: few programs for bands of any length
@@ -91,21 +93,28 @@ def _relaxing(
     values[[0, -1]] = ends
     memory: list[tuple[np.ndarray, np.ndarray]] = []
     pull = before = np.zeros_like(images[1:-1])
+    cap = LARGEST_MOVE
     for step in range(steps + 1):
         inside, gradients = yield Gradients(images[1:-1])
         calls += inner
         # an image that is NaN is as high as can be, and is pulled along by its neighbours
         values[1:-1] = np.where(np.isfinite(inside), inside, np.nanmax(values[[0, -1]]) + 1e3)
         metric = _metrics(coordinates, images[1:-1])
-        last, (pull, across) = pull, _pulls(images, values, np.nan_to_num(gradients), metric)
+        with np.errstate(invalid="ignore"):  # an image that is nowhere
+            last, (pull, across) = pull, _pulls(images, values, np.nan_to_num(gradients), metric)
         top = int(np.argmax(values[1:-1]))
         if step == steps or across[top] < RELAXED:
             break
-        if step:
+        if step and np.linalg.norm(pull) > WORSE * np.linalg.norm(last):
+            # overshot: what was learnt on the way is of little use
+            memory, cap = [(images[1:-1] - before, last - pull)], max(0.5 * cap, SMALLEST_MOVE)
+        elif step:
             memory = [*memory, (images[1:-1] - before, last - pull)][-MEMORY:]
+            cap = min(1.2 * cap, LARGEST_MOVE)
         before = images[1:-1].copy()
-        images[1:-1] += _capped(_step(pull, metric, memory))
-    return Band(images, values, _tangents(images, values), calls)
+        images[1:-1] += _capped(_step(pull, metric, memory), cap)
+    with np.errstate(invalid="ignore"):
+        return Band(images, values, _tangents(images, values), calls)
 
 
 def _tangents(images: np.ndarray, energies: np.ndarray) -> np.ndarray:
@@ -135,7 +144,7 @@ def _metrics(coordinates: Coordinates, images: np.ndarray) -> np.ndarray:
 def _model(coordinates: Coordinates, images: Array) -> Array:
     def metric(x: Array) -> Array:
         if not len(coordinates.bonds):
-            return coordinates.metric(x)
+            return coordinates.metric(x) + SOFTNESS_CLUSTER * jnp.eye(x.size, dtype=x.dtype)
         b = coordinates.jacobian(x)
         inside = b.T @ coordinates.model_hessian(x) @ b
         return inside + SOFTNESS * jnp.eye(x.size, dtype=x.dtype)
@@ -188,6 +197,6 @@ def _step(
     return move
 
 
-def _capped(move: np.ndarray) -> np.ndarray:
+def _capped(move: np.ndarray, cap: float) -> np.ndarray:
     longest = np.sqrt(np.max(np.sum(move**2, axis=-1)))
-    return move * min(1.0, LARGEST_MOVE / max(longest, 1e-12))
+    return move * min(1.0, cap / max(longest, 1e-12))

@@ -50,7 +50,7 @@ def interpolate(
             path.append(np.asarray(x))
     path = np.stack(path)
     # redundant coordinates cannot all be met on the way; what is missing at the end is spread out
-    missing = _superimposed(np.asarray(end, float), path[-1]) - path[-1]
+    missing = superimposed(np.asarray(end, float), path[-1]) - path[-1]
     return path + fractions[:, None, None] * missing
 
 
@@ -82,7 +82,7 @@ def _approach(coordinates: Coordinates, x: Array, target: Array) -> Array:
     return coordinates.approach(x, target)
 
 
-def _superimposed(moving: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+def superimposed(moving: np.ndarray, fixed: np.ndarray) -> np.ndarray:
     """`moving` rotated and shifted onto `fixed`, atom by atom (Kabsch)."""
     a, b = moving - moving.mean(axis=0), fixed - fixed.mean(axis=0)
     u, _, vt = np.linalg.svd(a.T @ b)

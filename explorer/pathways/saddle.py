@@ -23,8 +23,9 @@ from topokrates.certify import (
     HESSIAN_REACH,
 )
 from topokrates.internals import Coordinates
-from topokrates.model.potential import Potential
+from topokrates.model.potential import CompiledPotential, Potential
 from topokrates.modes import Modes, modes, rigid_motions
+from topokrates.pathways import swift_climb
 from topokrates.polish import PUSH, Curvature, Gradient, Request, answer, chord, largest_force
 from topokrates.relax import Status
 
@@ -34,6 +35,7 @@ LONGEST_STEP, SHORTEST_STEP = 0.3, 0.02  # Å or radians, of the coordinate that
 FLATTEST = 5e-3  # softer modes are stepped along as if they were this stiff
 RENEWED = 20  # steps after which the Hessian is built anew
 HESSIANS = 6
+AT_REST = 8  # steps for a climb that begins where it ends
 
 
 class Saddle(NamedTuple):
@@ -79,13 +81,34 @@ def find_saddles(
         potential: of the molecule; its float64 form is used.
         coordinates: of the molecule.
         guesses: (N, 3) each, such as the tops of bands.
-        directions: to climb along, (N, 3) each, such as the tangents there; of any length.
+        directions: to climb along, (N, 3) each, such as the tangents there; of any length. One
+            of length zero stands for the softest mode there.
     """
-    climbs = [
-        _Climb(coordinates, np.asarray(direction, float)).run(np.array(x, float))
-        for x, direction in zip(guesses, directions, strict=True)
+    potential = potential.with_dtype("float64")
+    starts = [np.array(x, float) for x in guesses]
+    directions = [np.asarray(direction, float) for direction in directions]
+    spent = [0] * len(starts)
+    if isinstance(potential, CompiledPotential) and potential.closed and coordinates.cartesian:
+        tops = swift_climb.climb(potential.function, potential.inputs, starts, directions)
+        spent = [top.steps for top in tops]
+        # what did not come to rest is judged where it is, at once
+        climbs = [
+            _Climb(coordinates, top.mode, AT_REST if top.rested else 0).run(top.positions)
+            for top in tops
+        ]
+    else:
+        climbs = [
+            _Climb(coordinates, direction).run(x)
+            for x, direction in zip(starts, directions, strict=True)
+        ]
+    found = answer(potential, coordinates, climbs)
+    return [
+        saddle._replace(
+            gradient_calls=saddle.gradient_calls + steps,
+            hessian_vector_products=saddle.hessian_vector_products + steps * saddle.positions.size,
+        )
+        for saddle, steps in zip(found, spent, strict=True)
     ]
-    return answer(potential.with_dtype("float64"), coordinates, climbs)
 
 
 Asked = Generator[Request, Any, Any]
@@ -94,15 +117,15 @@ Asked = Generator[Request, Any, Any]
 class _Climb:
     """The state of one search: a structure, its gradient, its Hessian in q, the mode it follows."""
 
-    def __init__(self, coordinates: Coordinates, direction: np.ndarray):
-        self.coordinates, self.direction = coordinates, direction
+    def __init__(self, coordinates: Coordinates, direction: np.ndarray, steps: int = MAX_STEPS):
+        self.coordinates, self.direction, self.steps = coordinates, direction, steps
         self.calls = self.products = self.hessians = 0
 
     def run(self, x: np.ndarray) -> Generator[Request, Any, Saddle]:
         yield from self._arrive(x)
         self.mode = self.jacobian @ self.direction.ravel()
         trust, age = LONGEST_STEP / 2, RENEWED
-        for _ in range(MAX_STEPS):
+        for _ in range(self.steps):
             if not np.isfinite(self.gradient).all():
                 return self._result(Status.EXPLODED)
             near = largest_force(self.gradient) < NEAR
@@ -114,7 +137,8 @@ class _Climb:
                     return found
             trust = yield from self._step(trust)
             age += 1
-        return self._result(Status.NOT_CONVERGED)
+        finite = np.isfinite(self.gradient).all()
+        return self._result(Status.NOT_CONVERGED if finite else Status.EXPLODED)
 
     def _arrive(self, x: np.ndarray) -> Asked:
         """Energy, gradient and coordinates at a new structure."""

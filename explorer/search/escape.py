@@ -54,11 +54,14 @@ class Escape(NamedTuple):
         positions: (W, N, 3).
         highest: largest potential energy seen on the way, (W,): an upper bound of the barrier
             between the minima on either side, never a transition state.
+        tops, headings: where that was, and the velocity there, (W, N, 3).
         gradient_calls: (W,).
     """
 
     positions: np.ndarray
     highest: np.ndarray
+    tops: np.ndarray
+    headings: np.ndarray
     gradient_calls: np.ndarray
 
 
@@ -84,6 +87,7 @@ def escape(
     energies, forces = _evaluate(potential, x, np.ones(len(x), bool))
     calls += 1
     highest, before = energies.copy(), energies.copy()
+    tops, headings = x.copy(), velocities.copy()
     rising = np.ones(len(x), bool)
     passed = np.zeros(len(x), int)
     active = np.ones(len(x), bool)
@@ -106,9 +110,12 @@ def escape(
         passed += active & climbs & ~rising
         rising = np.where(active, climbs, rising)
         before = np.where(active, new_energies, before)
-        highest = np.where(active, np.maximum(highest, new_energies), highest)
+        top = active & (new_energies > highest)
+        highest = np.where(top, new_energies, highest)
+        tops = np.where(top[:, None, None], x, tops)
+        headings = np.where(top[:, None, None], velocities, headings)
         active &= passed < pace.minima
-    return Escape(x, highest, calls)
+    return Escape(x, highest, tops, headings, calls)
 
 
 def coloured(coordinates: Coordinates, positions: np.ndarray, noise: np.ndarray) -> np.ndarray:

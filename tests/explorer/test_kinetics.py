@@ -5,19 +5,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from topokrates import analysis
-from topokrates.kinetics import Network, network, regroup
+from topokrates.analysis import tables
+from topokrates.analysis.harmonics import Harmonic, Harmonics
+from topokrates.analysis.kinetics import Network, network, regroup
+from topokrates.analysis.passage import (
+    committors,
+    log_times,
+)
+from topokrates.analysis.point_group import PointGroup
+from topokrates.analysis.thermodynamics import States, free_energies
+from topokrates.analysis.vibrations import Vibrations, scale
+from topokrates.analysis.wells import link_states, minima_states, rate_network
 from topokrates.landscape import Landscape
 from topokrates.model.analytic import LennardJones
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule
-from topokrates.passage import (
-    committors,
-    log_times,
-)
-from topokrates.pointgroup import PointGroup
-from topokrates.thermodynamics import States, free_energies
-from topokrates.vibrations import Vibrations, scale
 
 EV, LJ = scale("eV"), scale("epsilon")
 
@@ -183,7 +185,7 @@ def harmonic(seed, imaginary, chiral=True, image=False):
     modes = np.sort(rng.uniform(0.5, 3, 6))
     modes[: int(imaginary)] *= -1
     group = PointGroup("C1", 1, 1, True) if chiral else PointGroup("Cs", 2, 1, False)
-    return analysis.Harmonic(Vibrations(modes, np.array([1.0, 2, 3])), group, image)
+    return Harmonic(Vibrations(modes, np.array([1.0, 2, 3])), group, image)
 
 
 class Plain:
@@ -212,13 +214,13 @@ def landscape():
 
 def known(**changes):
     minima = {k: harmonic(k, False, **changes) for k in (1, 2, 3)}
-    return analysis.Harmonics(minima, {k: harmonic(10 + k, True, **changes) for k in (1, 2)})
+    return Harmonics(minima, {k: harmonic(10 + k, True, **changes) for k in (1, 2)})
 
 
 def test_tables_of_a_landscape(landscape):
-    net = analysis.rate_network(landscape, known(), 0.2)
+    net = rate_network(landscape, known(), 0.2)
     assert net.ids[net.pairs].tolist() == [[1, 2], [2, 3]]  # no estimate takes part
-    table = analysis.rate_table(landscape, net)
+    table = tables.rate_table(landscape, net)
     assert len(table) == 4
     rate, log_rate = table["rate (1/(sigma sqrt(m/epsilon)))"], table.iloc[:, 3]
     np.testing.assert_allclose(np.log10(rate), log_rate)
@@ -226,11 +228,11 @@ def test_tables_of_a_landscape(landscape):
     heights = table["free energy barrier (epsilon)"]
     expected = np.exp(-heights / 0.2) * 0.2 / (2 * np.pi)
     np.testing.assert_allclose(rate, expected, rtol=1e-10)
-    there = analysis.passage_table(landscape, net, [1], [3])
+    there = tables.passage_table(landscape, net, [1], [3])
     assert there["log10 mean first passage time (sigma sqrt(m/epsilon))"].notna().all()
-    everything = analysis.rate_network(landscape, known(), 0.2, regroup=50)
+    everything = rate_network(landscape, known(), 0.2, regroup=50)
     assert everything.members == ((1, 2, 3),)
-    free = analysis.free_energies(landscape, known(), 0.2)
+    free = tables.free_energies(landscape, known(), 0.2)
     np.testing.assert_allclose(free["probability"].sum(), 1)
     best = dict(zip(net.ids.tolist(), net.probabilities, strict=True))
     found = dict(zip(free["id"], free["probability"], strict=True))
@@ -239,14 +241,14 @@ def test_tables_of_a_landscape(landscape):
 
 def test_mirror_images_double_what_stands_for_them(landscape):
     chiral, both = known(), known(image=True)
-    assert analysis.minima_states(landscape, chiral)[1].copies.tolist() == [2, 2, 2]
-    assert analysis.minima_states(landscape, both)[1].copies.tolist() == [1, 1, 1]
+    assert minima_states(landscape, chiral)[1].copies.tolist() == [2, 2, 2]
+    assert minima_states(landscape, both)[1].copies.tolist() == [1, 1, 1]
     # all doubled or none: the same probabilities and rates
-    one, two = (analysis.rate_network(landscape, h, 0.2) for h in (chiral, both))
+    one, two = (rate_network(landscape, h, 0.2) for h in (chiral, both))
     np.testing.assert_allclose(one.log_rates, two.log_rates)
     # a chiral way between minima that are their own images: there are two of it
-    flat = analysis.Harmonics(known(chiral=False).minima, chiral.links)
-    assert analysis.link_states(landscape, flat)[1].copies.tolist() == [2, 2]
+    flat = Harmonics(known(chiral=False).minima, chiral.links)
+    assert link_states(landscape, flat)[1].copies.tolist() == [2, 2]
     # an end whose image is stored: the image of the way leads there, not here
-    mixed = analysis.Harmonics(chiral.minima | {2: both.minima[2]}, chiral.links)
-    assert analysis.link_states(landscape, mixed)[1].copies.tolist() == [1, 1]
+    mixed = Harmonics(chiral.minima | {2: both.minima[2]}, chiral.links)
+    assert link_states(landscape, mixed)[1].copies.tolist() == [1, 1]

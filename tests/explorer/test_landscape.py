@@ -288,6 +288,7 @@ def test_the_json_object_of_a_molecule(peptide):
         "potential": "so3lr",
         "units": {"energy": "eV", "force": "eV/Å", "eigenvalue": "eV/Å^2"},
         "connected_components": 2,  # an estimate connects nothing
+        "connection": None,
     }
 
 

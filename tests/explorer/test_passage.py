@@ -5,11 +5,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from topokrates import elimination
-from topokrates.elimination import Problem, solve
-from topokrates.kinetics import Network, regroup
-from topokrates.model.errors import InputError
-from topokrates.passage import (
+from topokrates.analysis import elimination
+from topokrates.analysis.elimination import Problem, solve
+from topokrates.analysis.kinetics import Network, regroup
+from topokrates.analysis.passage import (
     committors,
     fastest_path,
     log_committors,
@@ -17,6 +16,7 @@ from topokrates.passage import (
     passage,
     sparse_times,
 )
+from topokrates.model.errors import InputError
 
 
 def made(log_weights, pairs, log_fluxes):

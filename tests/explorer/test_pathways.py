@@ -138,9 +138,9 @@ def test_a_band_finds_the_valley(valley):
     assert abs(x[band.maxima[0]]) < 0.2
     assert band.energies.max() == pytest.approx(1, abs=0.1)
     assert abs(band.tangents[band.maxima[0], 0, 0]) > 3 * abs(band.tangents[band.maxima[0], 0, 1])
-    # the images are evenly spread
+    # springs keep the images apart
     gaps = np.linalg.norm(np.diff(band.positions[:, 0], axis=0), axis=1)
-    np.testing.assert_allclose(gaps, gaps.mean(), rtol=0.05)
+    assert gaps.max() < 2 * gaps.min()
 
 
 def test_a_band_counts_its_gradients(valley):
@@ -185,7 +185,7 @@ def connected(potential):
     Search(landscape, potential, "basin-hopping", 8, 0).run(Rules(60), Silent())
     found = [m.energy for m in landscape.minimum_list]
     np.testing.assert_allclose(found, MINIMA, atol=1e-6)
-    connect_minima(landscape, potential)
+    connect_minima(landscape, potential, saddles=0)
     return landscape
 
 
@@ -252,7 +252,7 @@ def test_a_second_call_does_nothing_new(connected, potential, monkeypatch):
     before = state()
     assert len(before[2]) >= 3
     monkeypatch.setattr(type(potential), "energies_and_forces", None)
-    connect_minima(connected, potential)
+    connect_minima(connected, potential, saddles=0)
     assert state() == before
 
 
@@ -263,9 +263,9 @@ def test_connecting_in_pieces_is_connecting(connected, potential):
     for m in sorted(connected.minimum_list, key=lambda m: m.id):
         landscape.add_minimum(m.energy, m.positions, m.max_force, m.lowest_eigenvalue)
     for limit in range(1, 8):
-        connect_minima(landscape, potential, limit=limit)
+        connect_minima(landscape, potential, limit=limit, saddles=0)
         assert sum(a.times for a in landscape.store.attempts()) <= limit
-    connect_minima(landscape, potential)
+    connect_minima(landscape, potential, saddles=0)
     found = [(link.minima, link.verified) for link in landscape.link_list]
     assert found == [(link.minima, link.verified) for link in connected.link_list]
     np.testing.assert_allclose(

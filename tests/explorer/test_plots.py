@@ -1,21 +1,26 @@
 """Both drawings show the one layout, with units; the page works alone and tells no lies."""
 
+import base64
 import json
 import os
 import re
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from topokrates.disconnectivity import disconnectivity_tree
+from topokrates import pagedata
+from topokrates.disconnectivity import Metric, disconnectivity_tree
 from topokrates.drawing import LABELS_WHEN_THIN
 from topokrates.landscape import KCAL_MOL_PER_EV, Landscape
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule
-from topokrates.plots import ramachandran_figure, save_static, tree_figure
+from topokrates.pictures import STYLES, save_static
+from topokrates.plots import tree_figure
 from topokrates.report import report_html, write_report
+from topokrates.scatter import ramachandran_figure
 
 PROVENANCE = {"name": "so3lr", "weights": "ab" * 32, "units": {"energy": "eV", "length": "Å"}}
 
@@ -165,6 +170,84 @@ def test_static_files_are_the_same_bytes_every_time(tree, tmp_path, kind, start)
     assert len(os.listdir(tmp_path)) == 2
 
 
+def test_another_process_writes_the_same_bytes(tmp_path):
+    program = (
+        "from topokrates.disconnectivity import disconnectivity_tree as t;"
+        "tree = t({1: -10.0, 2: -9.9}, [(1, 2, -9.6, True)], title='x');"
+        "[tree.save(f'{name}.{kind}') for kind in ('svg', 'pdf')]"
+    )
+    tree = disconnectivity_tree({1: -10.0, 2: -9.9}, [(1, 2, -9.6, True)], title="x")
+    environment = os.environ | {"PYTHONHASHSEED": "5"}
+    other = program.replace("{name}", "other")
+    subprocess.run([sys.executable, "-c", other], check=True, env=environment, cwd=tmp_path)
+    for kind in ("svg", "pdf"):
+        tree.save(tmp_path / f"here.{kind}")
+        here, there = ((tmp_path / f"{name}.{kind}").read_bytes() for name in ("here", "other"))
+        assert here == there
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("labels", ["angles", "ids", "none"])
+def test_styles_and_labels(tree, tmp_path, style, labels):
+    save_static(tree, tmp_path / "a.svg", style=style, labels=labels)
+    svg = (tmp_path / "a.svg").read_text()
+    assert ("(−83, 69)" in svg) == (labels == "angles")
+    assert ("<!-- 3 -->" in svg) == (labels != "none")
+    assert ("#d55e00" in svg) == (style != "plain")  # the colour of estimates
+    assert "stroke-dasharray" in svg
+
+
+@pytest.mark.parametrize("options", [{"style": "x"}, {"font": "No Such Font"}, {"labels": "x"}])
+def test_looks_that_do_not_exist_are_refused(tree, tmp_path, options):
+    with pytest.raises(InputError) as error:
+        save_static(tree, tmp_path / "a.svg", **options)
+    assert "choose one of" in str(error.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_number_hidden_is_written_on_the_plot(tmp_path):
+    energies = {n: float(n) for n in range(5)}
+    small = disconnectivity_tree(energies, [(n, n + 1, 9.0, True) for n in range(4)], lowest=2)
+    assert "3 more hidden" in tree_figure(small).layout.title.subtitle.text
+    save_static(small, tmp_path / "a.svg")
+    assert "2 minima, 3 more hidden" in (tmp_path / "a.svg").read_text()
+
+
+def test_a_metric_has_an_axis_with_its_unit(tmp_path):
+    energies, links = {1: 0.0, 2: 1.0}, [(1, 2, 3.0, True)]
+    metric = Metric("φ", "°", {1: 170.0, 2: 200.0}, 360.0)
+    turned = disconnectivity_tree(energies, links, metric=metric)
+    figure = tree_figure(turned)
+    assert figure.layout.xaxis.title.text == "φ (°)"
+    ticks = dict(zip(figure.layout.xaxis.tickvals, figure.layout.xaxis.ticktext, strict=True))
+    assert ticks[195.0] == "−165"
+    save_static(turned, tmp_path / "a.svg")
+    assert "φ (°)" in (tmp_path / "a.svg").read_text()
+
+
+def test_free_energies_are_named_on_the_axis(landscape):
+    energies = {1: 0.0, 2: -0.1, 3: 0.1, 4: 0.2}
+    links = {1: 0.3, 2: 0.5}
+    tree = landscape.disconnectivity_graph(
+        energies=energies, link_energies=links, quantity="Free energy at 300 K"
+    )
+    assert {b.minimum: b.energy for b in tree.branches} == energies
+    title = tree_figure(tree).layout.yaxis.title.text
+    assert title == "Free energy at 300 K above the global minimum (kcal/mol)"
+    assert '"quantity": "Free energy at 300 K"' in report_html(landscape, tree)
+
+
+def test_a_notebook_shows_the_tree_and_a_short_table(landscape):
+    shown = landscape._repr_html_()
+    assert shown == landscape._repr_html_()
+    svg = ElementTree.fromstring(re.findall(r"<svg.*</svg>", shown)[0])
+    circles = [node for node in svg.iter() if node.tag.endswith("circle")]
+    assert len(circles) == 4
+    assert "kcal/mol" in shown
+    assert shown.count("<tr") == 5
+    assert "<script" not in shown
+
+
 def test_a_static_file_has_the_size_that_was_asked_for(tree, tmp_path):
     tree.save(tmp_path / "a.png", width=3.0, height=2.0, dpi=100)
     header = (tmp_path / "a.png").read_bytes()[16:24]
@@ -177,8 +260,11 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone(tree, tmp_path):
     before = dict(mpl.rcParams)
     save_static(tree, tmp_path / "a.svg")
     assert dict(mpl.rcParams) == before
-    program = "import sys, topokrates.plots; assert not {'plotly', 'matplotlib', 'pandas'} & set("
-    subprocess.run([sys.executable, "-c", program + "sys.modules)"], check=True)
+    program = (
+        "import sys, topokrates.plots, topokrates.pictures;"
+        "assert not {'plotly', 'matplotlib', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a", "none/a.png", "."])
@@ -217,7 +303,7 @@ def test_the_page_works_alone(landscape, tmp_path):
 def test_the_page_holds_tables_units_and_provenance(landscape):
     page = report_html(landscape)
     body = re.sub(r"<script>.*?</script>", "", page, flags=re.S)
-    rows = re.findall(r"<tr>(.*?)</tr>", body)
+    rows = re.findall(r"<tr[^>]*>(.*?)</tr>", body)
     cells = [re.findall(r"<td>(.*?)</td>", row) for row in rows]
     assert ["1", "0.00", "0.000000", "1"] in [row[:4] for row in cells]
     assert ["2", "1.15", "0.050000", "1"] in [row[:4] for row in cells]
@@ -228,12 +314,51 @@ def test_the_page_holds_tables_units_and_provenance(landscape):
     assert "upper bounds" in body
 
 
-def test_the_figures_of_the_page_cannot_end_their_script(landscape):
+def test_nothing_on_the_page_can_end_its_script(landscape):
+    tree = landscape.disconnectivity_graph(title="</script><b>", colour={1: "</script>", 2: "b"})
+    page = report_html(landscape, tree)
+    scripts = re.findall(r"<script[^>]*>(.*?)</script>", page, flags=re.S)
+    assert len(scripts) == 3  # plotly, the data, our own
+    assert json.loads(scripts[1])["minima"]["id"] == [1, 2, 3, 4]
+    assert scripts[2].rstrip().endswith(");")
+
+
+def test_the_page_embeds_structures_and_paths(landscape):
     page = report_html(landscape)
-    drawing = page[page.rindex("<script>") + 8 : page.rindex("</script>")]
-    assert "</" not in drawing
-    data = re.findall(r"const f = (\{.*\}); Plotly", drawing)
-    assert [bool(json.loads(text)["data"]) for text in data] == [True, True]
+    data = json.loads(re.findall(r'id="data">(.*?)</script>', page, flags=re.S)[0])
+    atoms = landscape.molecule.n_atoms
+    xyz = np.frombuffer(base64.b64decode(data["structures"]["xyz"]), "<f4").reshape(-1, atoms, 3)
+    assert data["structures"]["id"] == [1, 2, 3, 4]
+
+    def distances(x):
+        return np.linalg.norm(x[:, None] - x[None], axis=-1)
+
+    expected = distances(landscape.molecule.positions)
+    np.testing.assert_allclose(distances(xyz[2]), expected, atol=1e-5)
+    paths = np.frombuffer(base64.b64decode(data["paths"]["xyz"]), "<i2") * data["paths"]["step"]
+    paths = paths.reshape(-1, data["paths"]["frames"], atoms, 3)
+    assert data["paths"]["id"] == [1, 2]
+    np.testing.assert_allclose(distances(paths[1][6]), expected, atol=2e-3)
+    assert data["junctions"] == [[2], [1]]
+    assert data["notices"] == []
+
+
+def test_the_page_says_what_it_leaves_out(landscape, monkeypatch):
+    monkeypatch.setattr(pagedata, "MAX_STRUCTURES", 3)
+    monkeypatch.setattr(pagedata, "MAX_PATHS", 1)
+    page = report_html(landscape)
+    data = json.loads(re.findall(r'id="data">(.*?)</script>', page, flags=re.S)[0])
+    assert data["structures"]["id"] == [1, 2, 3]
+    assert "lowest 3 of 4 minima" in data["notices"][0]
+    assert "1 of 2 paths" in data["notices"][1]
+
+
+def test_the_page_has_one_unit(landscape):
+    page = report_html(landscape, scale="kJ/mol")
+    assert "kcal/mol" not in re.sub(r"<script>.*?</script>", "", page, flags=re.S)
+    rows = re.findall(r"<tr[^>]*>(.*?)</tr>", page)
+    cells = [re.findall(r"<td>(.*?)</td>", row) for row in rows]
+    assert ["2", "4.82", "0.050000"] in [row[:3] for row in cells]
 
 
 def test_an_empty_landscape_has_a_page():

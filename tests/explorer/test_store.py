@@ -4,17 +4,18 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from topokrates import sqlite
-from topokrates.records import Link, Minimum
+from topokrates.records import Link, Minimum, VibrationRecord
 from topokrates.store import Store
 
 POSITIONS = np.random.default_rng(0).normal(size=(4, 3))
+VIBRATION = VibrationRecord(
+    "minimum", 2, np.array([-0.1, 1 / 3]), np.array([0.0, 1, 1 / 7]), "C2", 2, 2, True
+)
 
 
 @pytest.fixture
@@ -106,6 +107,28 @@ def test_links_of_unknown_minima_are_refused(store):
     with pytest.raises(Exception, match="FOREIGN KEY"):
         store.insert_link((1, 2), energy=1.0, positions=POSITIONS, verified=True)
     assert store.links() == []
+
+
+def test_vibrations_come_back_to_the_bit_and_go_with_their_link(store):
+    add(store)
+    link = store.insert_link((1, 1), energy=1.0, positions=POSITIONS, verified=True)
+    same_id = VIBRATION._replace(id=link.id)
+    kept = [same_id, same_id._replace(kind="link", chiral=False, symbol="")]
+    for record in (VIBRATION, *kept):
+        store.save_vibration(record)
+    found = store.vibrations()
+    assert list(found) == [("link", link.id), ("minimum", 1), ("minimum", 2)]
+    for record in kept:
+        back = found[record.kind, record.id]
+        assert back.frequencies.tobytes() == record.frequencies.tobytes()
+        assert back.moments.tobytes() == record.moments.tobytes()
+        assert back[4:] == record[4:]
+        assert type(back.chiral) is bool
+    store.delete_links([link.id])
+    assert list(store.vibrations()) == [("minimum", 1), ("minimum", 2)]
+    again = VIBRATION._replace(frequencies=np.array([1 / 3]))
+    store.save_vibration(again)
+    assert store.vibrations()["minimum", 2].frequencies.tolist() == [1 / 3]
 
 
 def test_searches_are_kept_by_key(store):
@@ -217,80 +240,6 @@ def test_an_empty_file_is_not_a_landscape_but_can_become_one(path, refusal):
     assert "is empty" in refusal(Store.open, path)
     Store.create(path, {"molecule": "X4"}).close()
     Store.open(path).close()
-
-
-def test_the_first_schema_is_brought_up_to_date(path):
-    """It did not count Hessian-vector products; nothing else changes."""
-    with closing(Store.create(path, {"molecule": "X4"})) as store:
-        search = store.search("a", {})
-        add(store)
-        store.log_quench(search, 0, 0, "ok", -1.0, POSITIONS, 6, 1)
-    with closing(sqlite3.connect(path)) as connection:
-        for table in ("search", "quench"):
-            connection.execute(f"ALTER TABLE {table} DROP COLUMN hessian_vector_products")
-        connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
-        connection.commit()
-    for _ in range(2):
-        with closing(Store.open(path)) as store:
-            assert store.meta()["schema_version"] == 3
-            (quench,) = store.quenches(search)
-            assert (quench.status, quench.gradient_calls, quench.minimum) == ("ok", 6, 1)
-            assert quench.hessian_vector_products == 0
-            assert store.searches()[0].hessian_vector_products == 0
-
-
-def second_schema(path):
-    """A database as version 2 made it: minima and links must have positions."""
-    with closing(Store.create(path, {"molecule": "X4"})) as store:
-        add(store, -1 / 3)
-        add(store, 1.0)
-        store.insert_link((1, 2), energy=2.0, positions=-POSITIONS, verified=True)
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for table in ("minimum", "link"):
-            (sql,) = connection.execute(
-                "SELECT sql FROM sqlite_master WHERE name = ?", (table,)
-            ).fetchone()
-            assert "positions BLOB," in sql
-            connection.execute("PRAGMA legacy_alter_table = ON")  # leave what refers to it alone
-            connection.execute(f"ALTER TABLE {table} RENAME TO old")
-            connection.execute(sql.replace("positions BLOB,", "positions BLOB NOT NULL,"))
-            connection.execute(f"INSERT INTO {table} SELECT * FROM old")
-            connection.execute("DROP TABLE old")
-        connection.execute("UPDATE meta SET value = '2' WHERE key = 'schema_version'")
-    with closing(sqlite3.connect(path)) as connection, pytest.raises(sqlite3.IntegrityError):
-        connection.execute("UPDATE minimum SET positions = NULL")
-
-
-def what_was_stored(store):
-    minima, (link,) = store.minima(), store.links()
-    assert [(m.id, m.energy, m.visits) for m in minima] == [(1, -1 / 3, 1), (2, 1.0, 1)]
-    assert {m.positions.tobytes() for m in minima} == {POSITIONS.tobytes()}
-    assert (link.id, link.minima, link.energy, link.verified) == (1, (1, 2), 2.0, True)
-    assert link.positions.tobytes() == (-POSITIONS).tobytes()
-
-
-def test_the_second_schema_is_brought_up_to_date(path):
-    """Its minima and links had to have positions; nothing else changes."""
-    second_schema(path)
-    with closing(Store.open(path)) as store:
-        assert store.meta()["schema_version"] == 3
-        what_was_stored(store)
-        store.insert_minimum(3.0, None, None, None)
-        store.insert_link((2, 3), energy=4.0, positions=None, verified=False)
-        with pytest.raises(Exception, match="FOREIGN KEY"):
-            store.insert_link((1, 4), energy=4.0, positions=None, verified=False)
-    with closing(Store.open(path)) as store:
-        assert [m.id for m in store.minima()] == [1, 2, 3]
-        assert store.minima()[-1].positions is store.links()[-1].positions is None
-
-
-def test_the_second_schema_is_read_where_it_cannot_be_written(path, monkeypatch):
-    second_schema(path)
-    before = path.read_bytes()
-    monkeypatch.setattr(sqlite, "writable", lambda path: False)
-    with closing(Store.open(path)) as store:
-        what_was_stored(store)
-    assert path.read_bytes() == before
 
 
 def test_rows_are_stored_all_or_none(store):

@@ -8,10 +8,10 @@ from ase.vibrations import VibrationsData
 from scipy import constants
 from scipy.spatial.transform import Rotation
 
+from topokrates.analysis.point_group import PointGroup, order_of, point_group
+from topokrates.analysis.vibrations import masses, moments_of_inertia, vibrations
 from topokrates.model.analytic import LennardJones
 from topokrates.model.errors import InputError
-from topokrates.pointgroup import PointGroup, order_of, point_group
-from topokrates.vibrations import masses, moments_of_inertia, vibrations
 
 ICOSAHEDRON = 1.08  # sigma: from the centre of LJ13 to a vertex, near enough for a group
 

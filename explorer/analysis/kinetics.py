@@ -4,10 +4,10 @@ The rate over the transition states t of a pair is
 
     k_ij = kT/h  sum_t Z_t / Z_i
 
-with the partition functions of `topokrates.thermodynamics`, so that it is Eyring's rate of harmonic
-(and, if asked for, rotating) bodies for quantum vibrations, and harmonic transition-state theory
-with nu_1 ... nu_K / (nu'_1 ... nu'_(K-1)) for classical ones. No tunnelling, no recrossing. The
-numbers of labelled copies are in Z, so each way through a symmetric transition state counts.
+with the partition functions of `topokrates.analysis.thermodynamics`, so that it is Eyring's rate of
+harmonic (and, if asked for, rotating) bodies for quantum vibrations, and harmonic transition-state
+theory with nu_1 ... nu_K / (nu'_1 ... nu'_(K-1)) for classical ones. No tunnelling, no recrossing.
+The numbers of labelled copies are in Z, so each way through a symmetric transition state counts.
 Degenerate rearrangements lead back to the same minimum and are left out.
 
 What is kept of a pair is the equilibrium flux, Z_i k_ij = Z_j k_ji, one number for both directions:
@@ -26,8 +26,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from topokrates.analysis.thermodynamics import States, wells
 from topokrates.model.errors import InputError
-from topokrates.thermodynamics import States, wells
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,7 @@ def network(
 
     Args:
         ids: (M,) of the minima.
-        minima: from `topokrates.thermodynamics.states`.
+        minima: from `topokrates.analysis.thermodynamics.states`.
         ends: (L, 2) ids of the minima that each transition state connects.
         transitions: from `states` with `transition=True`.
         temperature: in the scale's unit.
@@ -125,7 +125,7 @@ def network(
         rotation: the bodies turn freely.
 
     Raises:
-        InputError: as `topokrates.thermodynamics.wells`; for ends that are no minima.
+        InputError: as `topokrates.analysis.thermodynamics.wells`; for ends that are no minima.
     """
     ids = np.asarray(ids, dtype=int)
     if len(ids) != len(minima.energies) or len(ends) != len(transitions.energies):

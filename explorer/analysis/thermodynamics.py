@@ -29,9 +29,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from topokrates.analysis.point_group import PointGroup
+from topokrates.analysis.vibrations import Scale, Vibrations
 from topokrates.model.errors import InputError
-from topokrates.pointgroup import PointGroup
-from topokrates.vibrations import Scale, Vibrations
 
 
 class States(NamedTuple):
@@ -42,7 +42,7 @@ class States(NamedTuple):
         frequencies: (M, K) real frequencies; NaN pads where one has fewer.
         copies: (M,) how many labelled copies each stands for, up to a common factor.
         moments: (M, 3) of inertia, ascending; a line has a 0. None where rotation is not asked for.
-        scale: units, from `topokrates.vibrations.scale`.
+        scale: units, from `topokrates.analysis.vibrations.scale`.
     """
 
     energies: np.ndarray
@@ -97,7 +97,7 @@ def states(
         energies: (M,) absolute.
         wells: M of them.
         copies: (M,), from `copies`.
-        scale: from `topokrates.vibrations.scale`.
+        scale: from `topokrates.analysis.vibrations.scale`.
         transition: one mode of each is imaginary, and left out.
 
     Raises:

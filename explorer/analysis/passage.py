@@ -1,9 +1,9 @@
 """How long it takes, and by which way: first passage times, committors, the fastest path.
 
-Times and committors come from `topokrates.elimination`, which keeps nearly all digits at any
-temperature. They are given as logarithms, since a time may have more digits before the point than a
-double can hold. `sparse_times` solves the same equations by a sparse factorisation; it is for
-comparison, and refuses where rounding would decide.
+Times and committors come from `topokrates.analysis.elimination`, which keeps nearly all digits at
+any temperature. They are given as logarithms, since a time may have more digits before the point
+than a double can hold. `sparse_times` solves the same equations by a sparse factorisation; it is
+for comparison, and refuses where rounding would decide.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from topokrates.elimination import Problem, solve
-from topokrates.kinetics import Network
+from topokrates.analysis.elimination import Problem, solve
+from topokrates.analysis.kinetics import Network
 from topokrates.model.errors import InputError
 
 LARGEST_ERROR = 1e-6  # estimated, relative, above which a sparse solution is refused
@@ -53,7 +53,7 @@ def log_times(network: Network, targets: Iterable[int]) -> np.ndarray:
     """ln of the mean first passage time from every state to a set.
 
     Args:
-        network: from `topokrates.kinetics`.
+        network: from `topokrates.analysis.kinetics`.
         targets: ids of minima; the states that hold them are absorbing.
 
     Returns:

@@ -23,6 +23,7 @@ from topokrates.pathways.attempt import Attempt, Candidate, Room, attempts, clim
 from topokrates.pathways.distances import Distances
 from topokrates.pathways.planning import LONG, NEIGHBOURS, STRATEGIES, Gap, Planner
 from topokrates.pathways.saddle import Saddle
+from topokrates.pathways.swift_climb import applies
 from topokrates.pathways.uphill import uphill
 from topokrates.progress import Progress, Silent
 from topokrates.quench import Quencher
@@ -136,6 +137,7 @@ class Connector:
         self.planner = Planner(landscape, Distances(landscape, matcher), neighbours)
         self._barren: dict[int, list[tuple[int, bool]]] = {}
         self._last_link = 0
+        self._cheap = applies(potential, coordinates)
         store = landscape.store
         store.search(CONNECTING, {"searcher": CONNECTING})
         for record in store.attempts():
@@ -304,12 +306,11 @@ class Connector:
         if saddles is not None:
             return saddles
         few = self.landscape.molecule.n_atoms > 2 and len(self.landscape) <= SMALL
-        cheap = few and self.potential.closed
-        return SADDLES if cheap else 0
+        return SADDLES if few and self._cheap else 0
 
     def _uphill(self, saddles: int, lowest: int | None, progress: Progress) -> None:
         """Searches from every minimum until `saddles` in a row met nothing new."""
-        size = CHEAP_BATCH if self.potential.closed else self.batch
+        size = CHEAP_BATCH if self._cheap else self.batch
         if saddles:
             progress.stage("saddles", None)
         while saddles:

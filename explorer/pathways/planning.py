@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import networkx as nx
 
@@ -136,7 +136,8 @@ class Planner:
                 if len(bridge) < count:
                     break
                 count *= 4
-        length, route = nx.multi_source_dijkstra(paths, home, weight="weight")
+        found: Any = nx.multi_source_dijkstra(paths, home, weight="weight")
+        length, route = found
         for part in apart:
             reached = [name for name in sorted(part) if name in length]
             if not reached:

@@ -23,7 +23,7 @@ from topokrates.certify import (
     HESSIAN_REACH,
 )
 from topokrates.internals import Coordinates
-from topokrates.model.potential import CompiledPotential, Potential
+from topokrates.model.potential import Potential
 from topokrates.modes import Modes, modes, rigid_motions
 from topokrates.pathways import swift_climb
 from topokrates.polish import PUSH, Curvature, Gradient, Request, answer, chord, largest_force
@@ -88,7 +88,7 @@ def find_saddles(
     starts = [np.array(x, float) for x in guesses]
     directions = [np.asarray(direction, float) for direction in directions]
     spent = [0] * len(starts)
-    if isinstance(potential, CompiledPotential) and potential.closed and coordinates.cartesian:
+    if swift_climb.applies(potential, coordinates):
         tops = swift_climb.climb(potential.function, potential.inputs, starts, directions)
         spent = [top.steps for top in tops]
         # what did not come to rest is judged where it is, at once

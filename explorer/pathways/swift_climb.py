@@ -8,14 +8,15 @@ the last word.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from topokrates.model.potential import EnergyFunction
+from topokrates.internals import Coordinates
+from topokrates.model.potential import CompiledPotential, EnergyFunction, Potential
 
 LANES = 8  # of a program, always: so that a lane gets the same bits whoever is beside it
 MAX_STEPS = 120
@@ -40,6 +41,12 @@ class Top(NamedTuple):
     mode: np.ndarray
     steps: int
     rested: bool
+
+
+def applies(potential: Potential, coordinates: Coordinates) -> TypeGuard[CompiledPotential]:
+    """Whether this is a cluster of a potential that a compiled loop can hold."""
+    held = isinstance(potential, CompiledPotential) and potential.closed
+    return held and coordinates.cartesian and not len(coordinates.bonds)
 
 
 class _Lane(NamedTuple):
@@ -72,11 +79,10 @@ def climb(
         missing = LANES - len(x)
         x, d = (np.concatenate([a, np.repeat(a[-1:], missing, axis=0)]) for a in (x, d))
         ended = _run(function, inputs, jnp.asarray(x, float), jnp.asarray(d, float))
+        x, d, steps = (np.asarray(v) for v in (ended.positions, ended.mode, ended.steps))
+        largest = np.sqrt(np.max(np.sum(np.asarray(ended.gradient) ** 2, axis=-1), axis=1))
         for k in range(LANES - missing):
-            lane = [np.asarray(value[k]) for value in ended]
-            state = _Lane(*lane)
-            rested = bool(_largest(state.gradient) <= RESTED)
-            tops.append(Top(state.positions, state.mode, int(state.steps), rested))
+            tops.append(Top(x[k], d[k], int(steps[k]), bool(largest[k] <= RESTED)))
     return tops
 
 
@@ -146,6 +152,6 @@ def _rigid_motions(x: Array) -> Array:
     return jnp.concatenate([translations, rotations @ turns * scale], axis=1)
 
 
-def _largest(vectors: Any) -> Any:
+def _largest(vectors: Array) -> Array:
     """Length of the longest of (N, 3)."""
     return jnp.sqrt(jnp.max(jnp.sum(vectors**2, axis=-1)))

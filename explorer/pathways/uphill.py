@@ -19,6 +19,7 @@ from topokrates.model.potential import Potential
 from topokrates.modes import Modes, modes
 from topokrates.molecule import Molecule
 from topokrates.pathways.attempt import Climb
+from topokrates.pathways.swift_climb import applies
 from topokrates.records import Minimum, located
 from topokrates.search import escape
 
@@ -38,8 +39,9 @@ def uphill(
 ) -> list[Climb]:
     """Where to climb from, for minima and the numbers of their attempts, from 0."""
     spectra = _spectra(potential, coordinates, {m.id: located(m) for m, _ in starts})
+    exact = applies(potential, coordinates)
     taken = {
-        name: spectrum.values.size if potential.closed else min(SOFT_MODES, spectrum.values.size)
+        name: spectrum.values.size if exact else min(SOFT_MODES, spectrum.values.size)
         for name, spectrum in spectra.items()
     }
     climbs: dict[int, Climb] = {}
@@ -77,8 +79,8 @@ def _spectra(
     potential: Potential, coordinates: Coordinates, minima: dict[int, np.ndarray]
 ) -> dict[int, Modes]:
     """Modes of minima, by id: exact ones where that costs next to nothing."""
-    if potential.closed:
-        hessians = potential.with_dtype("float64").hessians(np.stack(list(minima.values())))
+    if applies(potential, coordinates):
+        hessians = potential.hessians(np.stack(list(minima.values())))
         hessians = np.asarray(hessians, float)
     else:
         jacobians = [np.asarray(coordinates.jacobian(jnp.asarray(x))) for x in minima.values()]

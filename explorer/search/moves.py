@@ -78,7 +78,7 @@ def molecule_moves(
         rows = np.flatnonzero(gaps < CLASH)
         if not len(rows):
             break
-        chosen = [(rngs[row], sizes[row], kinds[row]) for row in rows]
+        chosen = [(rngs[row], sizes[row], kinds[row]) for row in rows.tolist()]
         moved = _drawn(molecule, positions[rows], chosen)
         whole = [not changes(molecule, x) for x in moved]
         found = np.where(whole, smallest_gaps(molecule, moved), 0)

@@ -3,8 +3,10 @@
     python benchmarks/searchers.py --molecule Ac-Ala3-NHMe --model so3lr --quenches 500 --work DIR
 
 Each searcher of the package makes its quenches. ASE's minima hopping may then call for as many
-gradients as the search did: its defaults, or with --mdmin a dynamics that passes more minima; the
-same start, the same potential by a calculator. What the Hessians of certificates cost is printed
+gradients as the search did: its defaults, or with --mdmin a dynamics that passes more minima, and
+with --superpose a comparison that a molecule's rotation does not mislead (without it, ASE takes
+every structure for a new one and cools down until it no longer escapes); the same start, the same
+potential by a calculator. What the Hessians of certificates cost is printed
 apart, and ASE's structures get theirs for nothing. The end of every quench that ASE makes counts,
 accepted or not. Both sets go through the same descent, the same check of the molecule, the same
 certificate and the same comparison of structures; what is left are distinct true minima of the
@@ -36,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     add("--walkers", type=int, default=10)
     add("--seed", type=int, default=0)
     add("--no-peer", action="store_true", help="leave ASE out")
+    add("--superpose", action="store_true", help="ASE compares structures after superposition")
     add("--mdmin", type=int, default=2, help="minima that ASE's dynamics passes (2, its default)")
     add("--peer-calls", type=int, help="of ASE, if fewer than the searches took")
     add("--work", type=Path, metavar="DIR", help="where databases and ASE's structures stay")
@@ -65,10 +68,11 @@ def main() -> None:
         print(f"{name}: {runs[-1]['minima']} minima", file=sys.stderr, flush=True)
     if not options.no_peer:
         budget = max(run["gradient_calls"] for run in runs)
-        path = work / f"ase-mdmin{options.mdmin}-{options.seed}.npz"
+        kind = "superposed" if options.superpose else "plain"
+        path = work / f"ase-{kind}-mdmin{options.mdmin}-{options.seed}.npz"
         if not path.exists():
             budget = min(budget, options.peer_calls or budget)
-            hop(molecule, force_field, budget, options.seed, options.mdmin, path)
+            hop(molecule, force_field, budget, options, path)
         for run in list(runs):
             runs.append(peer(run, path, molecule, potential, work))
     shared = overlap([run for run in runs if "database" in run])
@@ -131,10 +135,24 @@ class Enough(Exception):
     """The budget of gradient calls is used up."""
 
 
-def hop(molecule: Any, force_field: Any, budget: int, seed: int, mdmin: int, path: Path) -> None:
+class Superposed:
+    """ASE's comparison of positions, after the best rotation: a molecule in vacuum turns."""
+
+    def __init__(self, translate: bool = True):
+        pass
+
+    def __call__(self, one: Any, other: Any) -> float:
+        from topokrates.pathways.interpolate import superimposed
+
+        moved = superimposed(one.positions, other.positions)
+        return float(np.linalg.norm(moved - other.positions, axis=1).max())
+
+
+def hop(
+    molecule: Any, force_field: Any, budget: int, options: argparse.Namespace, path: Path
+) -> None:
     """ASE's minima hopping; writes the end of every quench and the calls made until then."""
-    from ase.optimize import QuasiNewton
-    from ase.optimize.minimahopping import MinimaHopping
+    from ase.optimize import QuasiNewton, minimahopping
 
     from topokrates.model.ase import ForceFieldCalculator
 
@@ -155,14 +173,17 @@ def hop(molecule: Any, force_field: Any, budget: int, seed: int, mdmin: int, pat
             counts.append(spent)
             return done
 
-    np.random.seed(seed)  # noqa: NPY002 - ASE's velocities come from numpy's global generator
+    if options.superpose:
+        minimahopping.ComparePositions = Superposed
+    np.random.seed(options.seed)  # noqa: NPY002 - ASE draws velocities from numpy's own
     atoms = molecule.atoms()
     atoms.calc = Counted(force_field)
     here, began = Path.cwd(), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         try:
-            MinimaHopping(atoms, optimizer=Noted, mdmin=mdmin)(totalsteps=1_000_000)
+            search = minimahopping.MinimaHopping(atoms, optimizer=Noted, mdmin=options.mdmin)
+            search(totalsteps=1_000_000)
         except Enough:
             pass
         finally:
@@ -204,12 +225,13 @@ def peer(run: dict[str, Any], path: Path, molecule: Any, potential: Any, work: P
 def overlap(runs: list[dict[str, Any]]) -> dict[str, int]:
     """How many minima each two searches share."""
     from topokrates.landscape import Landscape
+    from topokrates.records import located
 
     found = {}
     for k, one in enumerate(runs):
         for other in runs[k + 1 :]:
             with Landscape.open(one["database"]) as a, Landscape.open(other["database"]) as b:
-                known = [a.find(m.energy, m.positions) for m in b.minimum_list]
+                known = [a.find(m.energy, located(m)) for m in b.minimum_list]
             shared = len({name for name in known if name is not None})
             found[f"{one['search']} and {other['search']}"] = shared
     return found

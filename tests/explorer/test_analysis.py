@@ -269,7 +269,6 @@ def test_thermo_at_one_temperature(printed, known, lj7):
     ]
     assert len(found["transition_states"]) == 12
     assert all(row["imaginary_frequency"] < 0 for row in found["transition_states"])
-    assert "transition_states" not in printed("thermo", known)
 
 
 def test_thermo_at_several(printed, known, lj7):
@@ -335,7 +334,6 @@ BAD = [
     (["thermo", "--temperatures", "1,2", "--transition-states"], "one temperature"),
     (["thermo", "--model", "nowhere"], "unknown model"),
     (["rates", "--temperature", "0"], "above 0"),
-    (["rates", "--temperature", "inf"], "above 0"),
     (["rates", "--from", "1"], "both"),
     (["rates", "--from", "1", "--to", "99"], "no minimum 99"),
     (["rates", "--from", "1", "--to", "1"], "two different"),

@@ -39,6 +39,7 @@ LANDSCAPE_KEYS = {
     "links",
     "connected_components",
     "searches",
+    "connection",
 }
 # Wales's database: all minima of LJ7
 LJ7_MINIMA = [-16.505384, -15.935043, -15.593211, -15.533060]

@@ -81,7 +81,7 @@ def connect_minima(
     Raises:
         InputError: for a strategy that does not exist, or minima that do not.
     """
-    check_options(landscape, strategy, between, lowest, limit, saddles, batch)
+    check_options(landscape, strategy, between, lowest, limit, saddles, batch, neighbours)
     connector = Connector(landscape, potential, neighbours, batch)
     return connector.run(strategy, between, lowest, limit, saddles, progress or Silent())
 

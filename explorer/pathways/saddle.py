@@ -123,6 +123,8 @@ class _Climb:
 
     def run(self, x: np.ndarray) -> Generator[Request, Any, Saddle]:
         yield from self._arrive(x)
+        if not np.isfinite(x).all():
+            return self._result(Status.EXPLODED)
         self.mode = self.jacobian @ self.direction.ravel()
         trust, age = LONGEST_STEP / 2, RENEWED
         for _ in range(self.steps):
@@ -142,6 +144,9 @@ class _Climb:
 
     def _arrive(self, x: np.ndarray) -> Asked:
         """Energy, gradient and coordinates at a new structure."""
+        if not np.isfinite(x).all():
+            self.x, self.energy, self.gradient = x, np.nan, np.full(x.shape, np.nan)
+            return
         self.energy, self.gradient = yield Gradient(x)
         self.calls += 1
         self.x = x

@@ -1,6 +1,8 @@
 """Paths, bands and saddles; what is called a transition state is one, and LJ7's are known."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import networkx as nx
 import numpy as np
@@ -22,23 +24,8 @@ from topokrates.relax import Status
 from topokrates.rounds import Search
 from topokrates.stopping import Rules
 
-MINIMA = (-16.505384, -15.935043, -15.593211, -15.533060)
-# All transition states of LJ7: energy, and the minima on both sides in the order of energy
-# (Doye and Massen, J. Chem. Phys. 122, 084105 (2005), enumerated again).
-SADDLES = (
-    (-15.444734, (0, 1)),
-    (-15.319864, (1, 2)),
-    (-15.283421, (1, 3)),
-    (-15.097846, (1, 1)),
-    (-15.033384, (0, 2)),
-    (-15.026438, (0, 3)),
-    (-14.8164, (3, 3)),
-    (-14.81113, (3, 3)),
-    (-14.596946, (0, 3)),
-    (-14.568061, (2, 2)),
-    (-14.548573, (3, 3)),
-    (-12.548938, (2, 2)),
-)
+LJ7 = json.loads((Path(__file__).parent / "lj_networks.json").read_text())["LJ7"]
+MINIMA, SADDLES = LJ7["minima"], [(energy, tuple(sides)) for energy, sides in LJ7["saddles"]]
 
 
 # --- interpolation ------------------------------------------------------------------------------

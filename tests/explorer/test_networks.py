@@ -1,0 +1,398 @@
+"""Small clusters have the networks that are known, and a broken run ends as an unbroken one."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from topokrates.internals import coordinates
+from topokrates.landscape import Landscape
+from topokrates.model.analytic import LennardJones
+from topokrates.model.potential import REDUCED, CompiledPotential
+from topokrates.molecule import Molecule, dihedral
+from topokrates.pathways.band import relax_bands
+from topokrates.pathways.connect import connect_minima
+from topokrates.pathways.interpolate import interpolate
+from topokrates.pathways.saddle import find_saddles
+from topokrates.pathways.swift_climb import applies
+from topokrates.pathways.uphill import uphill
+from topokrates.progress import Silent
+from topokrates.relax import Status
+from topokrates.store import Store
+
+NETWORKS = json.loads((Path(__file__).parent / "lj_networks.json").read_text())
+SADDLES = 40  # 20 are enough for LJ7, 10 are not
+
+pytestmark = pytest.mark.usefixtures("shared_coordinates")
+
+
+def lennard_jones(flat):
+    """Energy and gradient of a cluster, in plain numpy."""
+    x = flat.reshape(-1, 3)
+    between = x[:, None] - x[None]
+    squared = (between**2).sum(-1) + np.eye(len(x))
+    sixth = (1 - np.eye(len(x))) / squared**3
+    slope = (-24 * 2 * sixth**2 + 24 * sixth) / squared
+    return 2 * (sixth**2 - sixth).sum(), (slope[..., None] * between).sum(1).ravel()
+
+
+@pytest.fixture(scope="module")
+def minima():
+    """The minima of a cluster, from random starts; none of these has two of one energy."""
+    known = {}
+
+    def minima(name):
+        if name not in known:
+            rng, found = np.random.default_rng(0), {}
+            for _ in range(60):
+                start = rng.normal(size=3 * int(name[2:])) * 0.8
+                end = minimize(lennard_jones, start, jac=True, options={"gtol": 1e-9})
+                if np.abs(end.jac).max() < 1e-6:
+                    found.setdefault(round(end.fun, 5), (end.fun, end.x.reshape(-1, 3)))
+            expected = NETWORKS[name]["minima"]
+            known[name] = [found[round(energy, 5)] for energy in sorted(found)][: len(expected)]
+            np.testing.assert_allclose([e for e, _ in known[name]], expected, atol=1e-6)
+        return known[name]
+
+    return minima
+
+
+@pytest.fixture(scope="module")
+def potentials():
+    return {
+        name: LennardJones().bind(np.zeros(int(name[2:]), int)) for name in NETWORKS if "LJ" in name
+    }
+
+
+@pytest.fixture
+def landscape(minima, potentials):
+    """A landscape of the minima of a cluster, in a file or in memory; opened again if it exists."""
+
+    def landscape(name, database=None):
+        made = Landscape.create(Molecule.from_text(name), potentials[name].provenance(), database)
+        if not len(made):
+            for energy, x in minima(name):
+                made.add_minimum(energy, x)
+        return made
+
+    return landscape
+
+
+def network(landscape):
+    order = [m.id for m in landscape.minimum_list]
+    return [
+        (link.energy, sorted(order.index(name) for name in link.minima))
+        for link in landscape.link_list
+        if link.verified
+    ]
+
+
+# --- known answers ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["LJ5", "LJ6", "LJ7"])
+def test_networks_of_small_clusters_are_complete(landscape, potentials, monkeypatch, name):
+    known = NETWORKS[name]
+    found = landscape(name)
+    done = connect_minima(found, potentials[name], saddles=SADDLES)
+    np.testing.assert_allclose([m.energy for m in found.minimum_list], known["minima"], atol=1e-6)
+    energies, sides = zip(*network(found), strict=True)
+    np.testing.assert_allclose(energies, [energy for energy, _ in known["saddles"]], atol=1e-5)
+    assert list(sides) == [pair for _, pair in known["saddles"]]
+    assert found.connected_components == 1
+    # what the call says of itself
+    log = found.store.attempts()
+    assert (done.attempts, done.transition_states, done.minima) == (len(log), len(energies), 0)
+    outcomes = Counter(a.outcome for a in log if a.strategy.startswith("uphill"))
+    assert outcomes.total() >= SADDLES * len(found)
+    assert set(outcomes) <= {"new", "known", "nothing"}
+    # each minimum was left after so many in a row that met nothing new
+    for m in found.minimum_list:
+        own = [a for a in log if a.minima == (m.id, m.id)]
+        last = sorted(own, key=lambda a: int(a.strategy.removeprefix("uphill")))[-SADDLES:]
+        assert len(last) == SADDLES
+        assert all(a.outcome != "new" for a in last)
+    # a second call asks nothing of the potential
+    monkeypatch.setattr(CompiledPotential, "energies_and_forces", None)
+    monkeypatch.setattr(CompiledPotential, "hessians", None)
+    assert not any(connect_minima(found, potentials[name], saddles=SADDLES))
+    assert found.store.attempts() == log
+
+
+@pytest.mark.slow
+def test_lj8_has_8_minima_and_42_transition_states(topokrates, tmp_path):
+    options = ("--quenches", "4000", "--walkers", "64", "--no-plot", "--json")
+    done = topokrates("explore", "LJ8", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found["minima"]) == 8
+    assert sum(link["verified"] for link in found["links"]) == 42
+    assert found["connected_components"] == 1
+    assert found["minima"][0]["energy"] == pytest.approx(-19.821489, abs=1e-6)
+
+
+# --- killed -------------------------------------------------------------------------------------
+
+FEW = 12  # single-ended searches: several rounds, not all is found
+
+
+class Killed(BaseException):
+    """Not an Exception: nothing may catch it, as nothing catches a signal."""
+
+
+class Killer(Silent):
+    """Dies at the k-th sign of life."""
+
+    def __init__(self, k):
+        self.left = k
+
+    def advance(self, done, message=""):
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+def account(landscape):
+    """All that connecting leaves behind."""
+    minima, links = landscape.contents()
+    record = landscape.store.load_search("connect")
+    return {
+        "minima": [(m.id, m.energy, m.visits, m.positions.tobytes()) for m in minima],
+        "links": [
+            (k.id, k.minima, k.energy, k.verified, k.lowest_eigenvalue, k.positions.tobytes())
+            for k in links
+        ],
+        "attempts": landscape.store.attempts(),
+        "spent": (record.done, record.gradient_calls, record.hessian_vector_products),
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    """What is left behind when nobody kills: filled by the first test that asks."""
+    return {}
+
+
+@pytest.fixture
+def expected(undisturbed, landscape, potentials):
+    if not undisturbed:
+        found = landscape("LJ7")
+        connect_minima(found, potentials["LJ7"], saddles=FEW, batch=3)
+        undisturbed |= account(found)
+    return undisturbed
+
+
+def killed_until_done(landscape, potentials, database, patiences, arm):
+    """Calls until one gets through; how often each phase was cut short: pairs, single-ended."""
+    kills = Counter()
+    for patience in patiences:
+        found = landscape("LJ7", database)
+        try:
+            connect_minima(
+                found, potentials["LJ7"], saddles=FEW, batch=3, progress=arm(int(patience))
+            )
+            return account(found), kills
+        except Killed:
+            alone = any(a.strategy.startswith("uphill") for a in found.store.attempts())
+            kills["single-ended" if alone else "pairs"] += 1
+        finally:
+            found.close()
+    raise AssertionError("never done")
+
+
+def test_killed_at_signs_of_life(expected, landscape, potentials, tmp_path):
+    patiences = np.random.default_rng(0).integers(2, 4, 200)
+    found, kills = killed_until_done(landscape, potentials, tmp_path / "x.db", patiences, Killer)
+    assert kills["pairs"] > 3
+    assert found == expected
+
+
+def test_killed_between_rounds_of_single_ended_searches(expected, landscape, potentials, tmp_path):
+    """At the sign of life after each of their first two rounds."""
+    left = 2
+
+    class Late(Silent):
+        def stage(self, name, total=None, done=0):
+            self.alone = name == "saddles"
+
+        def advance(self, done, message=""):
+            nonlocal left
+            if self.alone and left:
+                left -= 1
+                raise Killed
+
+    found, kills = killed_until_done(
+        landscape, potentials, tmp_path / "x.db", range(9), lambda _: Late()
+    )
+    assert kills == {"single-ended": 2}
+    assert found == expected
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_killed_between_two_attempts_of_a_round(
+    expected, landscape, potentials, tmp_path, monkeypatch, before
+):
+    """Inside the transactions, in both phases: the round goes on with what it still lacks."""
+    log, countdown = Store.log_attempt, [0]
+
+    def deadly(self, *arguments, **options):
+        if not before:
+            log(self, *arguments, **options)
+        countdown[0] -= 1
+        if countdown[0] == 0:
+            raise Killed
+        if before:
+            log(self, *arguments, **options)
+
+    def arm(patience):
+        countdown[0] = patience
+        return Silent()
+
+    monkeypatch.setattr(Store, "log_attempt", deadly)
+    patiences = np.concatenate([[2, 2, 3, 2], np.random.default_rng(1).integers(15, 40, 99)])
+    found, kills = killed_until_done(landscape, potentials, tmp_path / "x.db", patiences, arm)
+    assert kills["pairs"] >= 3
+    assert kills["single-ended"] >= 2
+    assert found == expected
+
+
+# --- many are as one ----------------------------------------------------------------------------
+
+
+def equal(one, other):
+    """Bit for bit, NaN being NaN."""
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@dataclass(frozen=True)
+class Peroxide:
+    """H2O2 of springs between atoms 0-1-2-3, and a repulsion of its ends: a cis and a trans."""
+
+    def __call__(self, inputs, positions, lists):
+        def apart(i, j):
+            return jnp.sqrt(jnp.sum((positions[i] - positions[j]) ** 2))
+
+        bonds = sum(15 * (apart(i, j) - r) ** 2 for i, j, r in inputs["bonds"])
+        angles = sum(5 * (apart(i, j) - r) ** 2 for i, j, r in inputs["angles"])
+        return bonds + angles + apart(*inputs["ends"]) ** -3
+
+
+@pytest.fixture(scope="module")
+def peroxide():
+    """A molecule's climb: internal coordinates, step by step."""
+    molecule = Molecule.from_text("smiles:OO")
+    assert molecule.numbers.tolist() == [8, 8, 1, 1]
+    inputs = {
+        "bonds": [(0, 1, 1.45), (0, 2, 0.97), (1, 3, 0.97)],
+        "angles": [(0, 3, 1.9), (1, 2, 1.9)],
+        "ends": (2, 3),
+    }
+    made = CompiledPotential("springs", molecule.numbers, Peroxide(), inputs, REDUCED, {})
+    potential = made.with_dtype("float64")
+    internal = coordinates(molecule.bonds, molecule.positions)
+    return molecule, potential, internal
+
+
+def guesses_of(kind, minima, potentials, peroxide, count):
+    """Potential, coordinates, guesses and directions; whether the climb is the compiled one."""
+    rng = np.random.default_rng(4)
+    if kind == "molecule":
+        molecule, potential, internal = peroxide
+        guesses = [molecule.positions + rng.normal(scale=0.1, size=(4, 3)) for _ in range(count)]
+    else:
+        # padding is nothing that a compiled loop can hold
+        atoms = 8 if kind == "padded" else 7
+        potential = LennardJones().bind(np.zeros(7, int), atoms=atoms)
+        internal = coordinates(np.zeros((0, 2), int), np.zeros((7, 3)))
+        places = [x for _, x in minima("LJ7")]
+        guesses = [places[k % 4] + rng.uniform(-0.25, 0.25, size=(7, 3)) for k in range(count)]
+    directions = [rng.normal(size=x.shape) for x in guesses]
+    assert applies(potential, internal) is (kind == "compiled")
+    return potential, internal, guesses, directions
+
+
+@pytest.mark.parametrize("kind", ["compiled", "padded", "molecule"])
+def test_many_climbs_are_as_one_each(minima, potentials, peroxide, kind):
+    """Bit for bit, whatever is beside them: NaN too."""
+    count = {"compiled": 11, "padded": 8, "molecule": 5}[kind]
+    potential, internal, guesses, directions = guesses_of(kind, minima, potentials, peroxide, count)
+    together = find_saddles(potential, internal, guesses, directions)
+    assert sum(saddle.status is Status.SADDLE for saddle in together) >= 2
+    for x, direction, saddle in zip(guesses, directions, together, strict=True):
+        equal(find_saddles(potential, internal, [x], [direction])[0], saddle)
+    # other batches, the other way round
+    for size in (2, 3, 9) if kind == "compiled" else (2,):
+        apart = []
+        for first in range(0, count, size):
+            part = slice(first, first + size)
+            apart += find_saddles(potential, internal, guesses[::-1][part], directions[::-1][part])
+        for one, other in zip(apart[::-1], together, strict=True):
+            equal(one, other)
+    # one that is nowhere
+    guesses[1] = np.full_like(guesses[1], np.nan)
+    broken = find_saddles(potential, internal, guesses, directions)
+    assert broken[1].status is Status.EXPLODED
+    for k in set(range(count)) - {1}:
+        equal(broken[k], together[k])
+
+
+def test_the_climb_of_a_molecule_ends_where_it_must(peroxide):
+    """Flat, the ends on one side: nothing else of it is a saddle of the first order."""
+    molecule, potential, internal = peroxide
+    turned = molecule.positions + np.random.default_rng(0).normal(scale=0.05, size=(4, 3))
+    saddle = find_saddles(potential, internal, [turned], [np.zeros((4, 3))])[0]
+    assert saddle.status is Status.SADDLE
+    angle = dihedral(saddle.positions[None], (2, 0, 1, 3))[0]
+    assert abs(angle) < 1e-3
+
+
+def test_many_bands_are_as_one_each(minima, potentials):
+    internal = coordinates(np.zeros((0, 2), int), np.zeros((7, 3)))
+    places = minima("LJ7")
+    pairs = [(0, 1, 9), (1, 2, 13), (3, 1, 9), (0, 3, 6)]
+    paths = [interpolate(internal, places[a][1], places[b][1], m) for a, b, m in pairs]
+    paths[2][4] = np.nan
+    ends = [(places[a][0], places[b][0]) for a, b, _ in pairs]
+    together = relax_bands(potentials["LJ7"], internal, paths, ends, 12)
+    for path, energies, band in zip(paths, ends, together, strict=True):
+        equal(relax_bands(potentials["LJ7"], internal, [path], [energies], 12)[0], band)
+    for one, other in zip(
+        reversed(relax_bands(potentials["LJ7"], internal, paths[::-1], ends[::-1], 12)),
+        together,
+        strict=True,
+    ):
+        equal(one, other)
+
+
+def test_where_a_climb_starts_depends_on_minimum_and_number_alone(landscape, potentials):
+    found = landscape("LJ7")
+    internal = coordinates(np.zeros((0, 2), int), np.zeros((7, 3)))
+    # 15 modes both ways, short and long: 60; then mixture, escape, pair, rattle
+    first, second, third = found.minimum_list[:3]
+    starts = [(first, k) for k in (0, 1, 2, 30, 59, 60, 61, 62, 63)]
+    starts += [(second, k) for k in (61, 0, 65)] + [(third, 61)]
+
+    def begin(starts):
+        return uphill(found.molecule, potentials["LJ7"], internal, starts)
+
+    together = begin(starts)
+    for start, climb in zip(starts, together, strict=True):
+        equal(begin([start])[0], climb)
+    for one, other in zip(reversed(begin(starts[::-1])), together, strict=True):
+        equal(one, other)
+    # both ways along a mode; longer later; never twice the same
+    steps = [
+        climb.positions - start[0].positions for start, climb in zip(starts, together, strict=True)
+    ]
+    np.testing.assert_allclose(steps[0], -steps[1], atol=1e-12)
+    np.testing.assert_allclose(steps[3], 3 * steps[0], atol=1e-12)
+    assert len({climb.positions.tobytes() for climb in together}) == len(starts)
+    assert [climb.gradient_calls > 0 for climb in together] == [
+        k % 4 == 1 and k > 59 for _, k in starts
+    ]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -59,9 +60,20 @@ def test_it_connects_and_says_what_it_did(run, lj6):
     assert set(done) == KEYS
     with Landscape.open(lj6) as landscape:
         links, log = landscape.link_list, landscape.store.attempts()
+        order = [m.id for m in landscape.minimum_list]
+        energies = [m.energy for m in landscape.minimum_list]
+    # the complete network
+    known = json.loads((Path(__file__).parent / "lj_networks.json").read_text())["LJ6"]
+    assert energies == pytest.approx(known["minima"], abs=1e-6)
+    found = [link for link in links if link.verified]
+    assert [link.energy for link in found] == pytest.approx(
+        [energy for energy, _ in known["saddles"]], abs=1e-5
+    )
+    sides = [sorted(order.index(name) for name in link.minima) for link in found]
+    assert sides == [pair for _, pair in known["saddles"]]
     assert done["connected_components"] == 1
     assert done["attempts"] == len(log) >= 40
-    assert done["transition_states"] == sum(link.verified for link in links) == 3
+    assert done["transition_states"] == len(found)
     assert done["minima"] == 0
     assert done["gradient_calls"] > 0
     assert done["hessian_vector_products"] > 0

@@ -84,19 +84,19 @@ def test_the_nearest_clusters_are_those_of_all_superpositions():
     matcher = Matcher(molecule)
     landscape = Landscape.create(molecule, LJ)
     rows = (Path(__file__).parent / "lj10.txt").read_text().splitlines()[1:]
-    table = np.array([row.split() for row in rows[:15]], float)
+    table = np.array([row.split() for row in rows[:12]], float)
     structures = table[:, 1:].reshape(-1, 10, 3) / 100
-    pairs = combinations(range(15), 2)
+    pairs = combinations(range(12), 2)
     known = {(a + 1, b + 1): matcher.rmsd(structures[a], structures[b]) for a, b in pairs}
     distances = Distances(landscape, matcher)
-    for low, high in ((0, 10), (10, 11), (11, 15)):
+    for low, high in ((0, 8), (8, 9), (9, 12)):
         for k in range(low, high):
             landscape.add_minimum(table[k, 0], structures[k])
         ids = range(1, high + 1)
         for name, count in product(ids, (3, 1, 5)):
             expected = brute(lambda a, b: known[a, b], ids, name, count)
             assert distances.nearest(name, count) == expected
-    assert len(distances.nearest(4, 100)) == 14
+    assert len(distances.nearest(4, 100)) == 11
     assert distances.rmsd(7, 2) == distances.rmsd(2, 7) == known[2, 7]
 
 

@@ -213,16 +213,14 @@ def test_walkers_out_of_patience_start_anew(cluster):
     assert not info.restarted.any()
 
 
-@pytest.fixture(scope="module")
-def glycol():
-    return Molecule.from_text("smiles:OCCO")
+GLYCOL = Molecule.from_text("smiles:OCCO")
 
 
-def test_what_a_search_has_met_is_remembered_once(glycol, cluster):
-    settings = basin_hopping.settings(glycol)
-    state = basin_hopping.init(settings, glycol, 3)
+def test_what_a_search_has_met_is_remembered_once(cluster):
+    settings = basin_hopping.settings(GLYCOL)
+    state = basin_hopping.init(settings, GLYCOL, 3)
     assert state.torsions.shape == (3, 4)
-    turned = np.stack([set_rotor(glycol.positions, glycol.rotatable[0], k) for k in (0, 1, 2)])
+    turned = np.stack([set_rotor(GLYCOL.positions, GLYCOL.rotatable[0], k) for k in (0, 1, 2)])
     found = Outcome(turned, np.zeros(3), np.array([4, -1, 5]), np.array([0, 0, 7]))
     new, _ = basin_hopping.step(settings, state, found, 0, 0)
     expected = dihedral(turned[:1], state.torsions)
@@ -231,19 +229,19 @@ def test_what_a_search_has_met_is_remembered_once(glycol, cluster):
     assert basin_hopping.init(basin_hopping.settings(cluster), cluster, 2).met.shape == (0, 0)
 
 
-def test_the_draw_farthest_from_what_was_met_is_taken(glycol):
+def test_the_draw_farthest_from_what_was_met_is_taken():
     """More draws end farther off, and a walker draws what it would alone."""
-    settings = basin_hopping.settings(glycol)
-    state = basin_hopping.init(settings, glycol, 40)
+    settings = basin_hopping.settings(GLYCOL)
+    state = basin_hopping.init(settings, GLYCOL, 40)
     state = state._replace(
-        positions=np.repeat(glycol.positions[None], 40, axis=0),
+        positions=np.repeat(GLYCOL.positions[None], 40, axis=0),
         minima=np.zeros(40, int),
-        met=dihedral(glycol.positions[None], state.torsions).astype(np.float32),
+        met=dihedral(GLYCOL.positions[None], state.torsions).astype(np.float32),
     )
 
     def proposals(draws, walkers=tuple(range(40))):
         chosen = settings._replace(draws=float(draws))
-        return basin_hopping.propose(chosen, state, glycol, None, 0, 1, list(walkers))[0]
+        return basin_hopping.propose(chosen, state, GLYCOL, None, 0, 1, list(walkers))[0]
 
     def reach(x):
         apart = np.abs(dihedral(x, state.torsions) - state.met)

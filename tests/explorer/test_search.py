@@ -207,7 +207,6 @@ def test_walkers_out_of_patience_start_anew(cluster):
     np.testing.assert_array_equal(state.minima, [50, 14, -1, -1])
     np.testing.assert_array_equal(state.bottoms, [50, 14, -1, -1])
     np.testing.assert_allclose(state.move[2:], settings.move)
-    # without patience nobody is ever restarted
     idle = state._replace(idle=np.full(4, 10_000))
     _, info = basin_hopping.step(settings._replace(patience=0.0), idle, outcome([0.0] * 4), 5, 9)
     assert not info.restarted.any()
@@ -225,7 +224,6 @@ def test_what_a_search_has_met_is_remembered_once(cluster):
     new, _ = basin_hopping.step(settings, state, found, 0, 0)
     expected = dihedral(turned[:1], state.torsions)
     np.testing.assert_allclose(new.met, expected, atol=1e-6)
-    # a cluster has no torsions, and nothing to remember
     assert basin_hopping.init(basin_hopping.settings(cluster), cluster, 2).met.shape == (0, 0)
 
 

@@ -237,8 +237,9 @@ def _prove(
             found = end.value
             break
         image = yield Product(x, direction)
-    if found.converged or found.value < 0:
-        proof = _Proof(found.value, found.residual, found.mode, found.hessian)
+    value, residual = float(found.values[0]), float(found.residuals[0])
+    if found.converged or value < 0:
+        proof = _Proof(value, residual, found.mode, found.hessian)
         return proof, found.products
     hessian = yield Curvature(x)
     return _exact(hessian, x), found.products + x.size

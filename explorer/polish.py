@@ -47,6 +47,13 @@ class Product(NamedTuple):
     direction: np.ndarray
 
 
+class Products(NamedTuple):
+    """Asks for the Hessian at a structure times several directions (M, N, 3)."""
+
+    positions: np.ndarray
+    directions: np.ndarray
+
+
 class Down(NamedTuple):
     """Asks for a `Descent` from a structure to a largest force."""
 
@@ -55,7 +62,7 @@ class Down(NamedTuple):
     max_steps: int
 
 
-Request = Gradient | Gradients | Curvature | Product | Down
+Request = Gradient | Gradients | Curvature | Product | Products | Down
 Asking = Generator[Request, Any, Any]
 
 
@@ -86,7 +93,7 @@ def answer(
         # the dearest last, when as many as can be have come to ask for it
         kind = next(
             kind
-            for kind in (Gradient, Gradients, Product, Curvature, Down)
+            for kind in (Gradient, Gradients, Product, Products, Curvature, Down)
             if any(isinstance(request, kind) for request in open_requests.values())
         )
         # descents to one and the same force are one batch
@@ -111,6 +118,9 @@ def _serve(
         gradients = -np.asarray(forces, float)
         parts = np.split(np.asarray(energies, float), ends), np.split(gradients, ends)
         return list(zip(*parts, strict=True))
+    if kind is Products:
+        columns = [potential.hessian_columns(r.positions, r.directions) for r in requests]
+        return [np.asarray(images, float) for images in columns]
     positions = np.stack([request.positions for request in requests])
     if kind is Gradient:
         energies, forces = potential.energies_and_forces(positions)

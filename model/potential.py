@@ -87,6 +87,20 @@ class Potential(ABC):
             (B, N, 3), energy per length squared times the length of the vector.
         """
 
+    def hessian_columns(self, positions: np.ndarray, directions: np.ndarray) -> np.ndarray:
+        """Second derivatives of one structure along several directions.
+
+        Args:
+            positions: (N, 3).
+            directions: (M, N, 3), of any length, up to 3N of them.
+
+        Returns:
+            (M, N, 3), energy per length squared times the length of each direction.
+        """
+        directions = np.asarray(directions, self.dtype)
+        repeated = np.broadcast_to(np.asarray(positions, self.dtype), directions.shape)
+        return self.hessian_vector_products(repeated, directions)
+
     def hessians(self, positions: np.ndarray) -> np.ndarray:
         """Hessians of a batch, symmetrised.
 
@@ -99,10 +113,7 @@ class Potential(ABC):
         positions = np.asarray(positions, self.dtype)
         batch, atoms, _ = positions.shape
         basis = np.eye(3 * atoms, dtype=self.dtype).reshape(3 * atoms, atoms, 3)
-        rows = [
-            self.hessian_vector_products(np.broadcast_to(lane, basis.shape), basis)
-            for lane in positions
-        ]
+        rows = [self.hessian_columns(lane, basis) for lane in positions]
         full = np.reshape(rows, (batch, 3 * atoms, 3 * atoms))
         return (full + full.transpose(0, 2, 1)) / 2
 
@@ -226,6 +237,12 @@ class CompiledPotential(Potential):
             for chunk, (product,) in self._map(_products, lanes, positions, vectors):
                 products[chunk] = product
         return products[:, : len(self.numbers)]
+
+    def hessian_columns(self, positions, directions):
+        positions, directions = self._padded(positions[None]), self._padded(directions)
+        if not np.isfinite(positions).all():
+            return np.full((len(directions), len(self.numbers), 3), np.nan, self.dtype)
+        return self._columns(positions, 0, directions)[:, : len(self.numbers)]
 
     def hessians(self, positions):
         atoms, size = len(self.numbers), 3 * len(self.numbers)

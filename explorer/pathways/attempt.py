@@ -73,6 +73,7 @@ class Room(NamedTuple):
     Attributes:
         molecule, potential, coordinates, matcher: what they say.
         recognise: the two minima that a saddle links, if it is a known transition state.
+        guide: of climbs, see `find_saddles`.
     """
 
     molecule: Molecule
@@ -80,6 +81,7 @@ class Room(NamedTuple):
     coordinates: Coordinates
     matcher: Matcher
     recognise: Callable[[Saddle], tuple[int, int] | None] = _unknown
+    guide: np.ndarray | None = None
 
 
 def attempts(room: Room, pairs: Sequence[tuple[Minimum, Minimum, bool]]) -> list[Attempt]:
@@ -119,6 +121,7 @@ def climbed(room: Room, starts: Sequence[Sequence[Climb]]) -> list[Attempt]:
         room.coordinates,
         [climb.positions for _, climb in flat],
         [climb.direction for _, climb in flat],
+        room.guide,
     )
     calls, products = np.zeros(len(starts), int), np.zeros(len(starts), int)
     good: list[tuple[int, Saddle]] = []

@@ -22,7 +22,7 @@ from topokrates.model.potential import Potential
 from topokrates.pathways.attempt import Attempt, Candidate, Room, attempts, climbed
 from topokrates.pathways.distances import Distances
 from topokrates.pathways.planning import LONG, NEIGHBOURS, STRATEGIES, Gap, Planner
-from topokrates.pathways.saddle import Saddle
+from topokrates.pathways.saddle import Saddle, internal_hessian
 from topokrates.pathways.swift_climb import applies
 from topokrates.pathways.uphill import uphill
 from topokrates.progress import Progress, Silent
@@ -225,6 +225,7 @@ class Connector:
     def _try(self, gaps: Sequence[Gap], progress: Progress, limit: int | None = None) -> None:
         """One round: all that is computed goes side by side, and is taken in one by one."""
         minima = {name: self.landscape.minimum(name) for gap in gaps for name in gap[:2]}
+        self._guide()
         if gaps[0].way.startswith(UPHILL):
             starts = [(minima[gap.a], _number(gap)) for gap in gaps]
             climbs = uphill(
@@ -241,6 +242,17 @@ class Connector:
                 self._take_in(gap, one, proofs)
             if limit is not None:
                 progress.advance(min(self._pairs, limit), self._standing([]))
+
+    def _guide(self) -> None:
+        """Climbs are led by the Hessian of the minimum that was found first."""
+        coordinates = self.quencher.coordinates
+        if self.room.guide is not None or coordinates.cartesian:
+            return
+        first = located(min(self.landscape.minimum_list, key=lambda minimum: minimum.id))
+        guide = internal_hessian(self.potential, coordinates, first)
+        self.room = self.room._replace(guide=guide)
+        if not self.planner.tried:  # paid for by the first attempt, whoever goes on
+            self._products += first.size
 
     def _prove(self, sides: Sequence) -> dict[int, Certificate | None]:
         """Certificates of the ends of descents that want one, by the identity of the descent."""

@@ -1,12 +1,15 @@
 """Saddle points by eigenvector following in internal coordinates.
 
-A climb starts from the exact Hessian (Hessian-vector products along every coordinate) and the
-direction of the path, and follows the mode that overlaps most with it: up along that mode, down
-along all others (Cerjan and Miller, J. Chem. Phys. 75, 2800 (1981)). Hessian, steps and Bofill's
-update live in the molecule's internal coordinates, where a turn about a bond is a straight line and
-does not spoil what is known of the bonds that turn. The last word is the exact Hessian in float64:
-exactly one negative eigenvalue, rigid motions projected out. Many climbs go side by side and ask
-for gradients and Hessians together; none hears of another.
+A climb starts from a Hessian and the direction of the path, and follows the mode that overlaps most
+with it: up along that mode, down along all others (Cerjan and Miller, J. Chem. Phys. 75, 2800
+(1981)). The Hessian is the exact one, or that of some minimum of the molecule, carried over in
+internal coordinates (bonds and angles are as stiff anywhere) and made exact along the path and the
+softest modes by Hessian-vector products. Hessian, steps and Bofill's update live
+in the molecule's internal coordinates, where a turn about a bond is a straight line and does not
+spoil what is known of the bonds that turn. The last word is the exact Hessian in float64: exactly
+one negative eigenvalue, rigid motions projected out; where Newton steps on it led further, its two
+lowest eigenvalues there (Davidson). Many climbs go side by side and ask for gradients and Hessians
+together; none hears of another.
 """
 
 from collections.abc import Generator, Sequence
@@ -22,19 +25,32 @@ from topokrates.certify import (
     CERTIFIED_FORCE,
     HESSIAN_REACH,
 )
+from topokrates.davidson import Softest, corrected, softest
 from topokrates.internals import Coordinates
 from topokrates.model.potential import Potential
 from topokrates.modes import Modes, modes, rigid_motions
 from topokrates.pathways import swift_climb
-from topokrates.polish import PUSH, Curvature, Gradient, Request, answer, chord, largest_force
+from topokrates.polish import (
+    PUSH,
+    Curvature,
+    Gradient,
+    Product,
+    Products,
+    Request,
+    answer,
+    chord,
+    largest_force,
+)
 from topokrates.relax import Status
 
 MAX_STEPS = 100
 NEAR = 1e-3  # eV/Å: here the exact Hessian and Newton steps take over
 LONGEST_STEP, SHORTEST_STEP = 0.3, 0.02  # Å or radians, of the coordinate that changes most
 FLATTEST = 5e-3  # softer modes are stepped along as if they were this stiff
-RENEWED = 20  # steps after which the Hessian is built anew
+RENEWED = 20  # steps after which the softest modes are computed anew
 HESSIANS = 6
+GUIDED = 0.3  # of 3N: products that correct a guide, as many as a peptide has soft modes
+SURE = 0.25  # of 3N: products for the two softest modes at the end
 AT_REST = 8  # steps for a climb that begins where it ends
 
 
@@ -74,6 +90,7 @@ def find_saddles(
     coordinates: Coordinates,
     guesses: Sequence[np.ndarray],
     directions: Sequence[np.ndarray],
+    guide: np.ndarray | None = None,
 ) -> list[Saddle]:
     """Climbs from guesses to first-order saddle points, all at once; each as it would alone.
 
@@ -83,6 +100,8 @@ def find_saddles(
         guesses: (N, 3) each, such as the tops of bands.
         directions: to climb along, (N, 3) each, such as the tangents there; of any length. One
             of length zero stands for the softest mode there.
+        guide: from `internal_hessian` at some minimum of the molecule, (Q, Q); without one each
+            climb begins with an exact Hessian.
     """
     potential = potential.with_dtype("float64")
     starts = [np.array(x, float) for x in guesses]
@@ -98,7 +117,7 @@ def find_saddles(
         ]
     else:
         climbs = [
-            _Climb(coordinates, direction).run(x)
+            _Climb(coordinates, direction, guide=guide).run(x)
             for x, direction in zip(starts, directions, strict=True)
         ]
     found = answer(potential, coordinates, climbs)
@@ -111,14 +130,39 @@ def find_saddles(
     ]
 
 
+def internal_hessian(
+    potential: Potential, coordinates: Coordinates, positions: np.ndarray
+) -> np.ndarray | None:
+    """The Hessian of a minimum (N, 3) in the molecule's internal coordinates, (Q, Q).
+
+    Where these are redundant, the model Hessian stands for what no motion of atoms can tell. None
+    for coordinates that are Cartesian: there nothing could be carried over.
+    """
+    if coordinates.cartesian:
+        return None
+    x = np.asarray(positions, float)
+    (hessian,) = np.asarray(potential.with_dtype("float64").hessians(x[None]), float)
+    basis, inverse = _motions(coordinates, x, np.asarray(_at(coordinates, jnp.asarray(x))[1]))
+    outside = np.eye(len(basis)) - basis @ basis.T
+    model = np.asarray(coordinates.model_hessian(jnp.asarray(x)))
+    return inverse.T @ hessian @ inverse + outside @ model @ outside
+
+
 Asked = Generator[Request, Any, Any]
 
 
 class _Climb:
     """The state of one search: a structure, its gradient, its Hessian in q, the mode it follows."""
 
-    def __init__(self, coordinates: Coordinates, direction: np.ndarray, steps: int = MAX_STEPS):
+    def __init__(
+        self,
+        coordinates: Coordinates,
+        direction: np.ndarray,
+        steps: int = MAX_STEPS,
+        guide: np.ndarray | None = None,
+    ):
         self.coordinates, self.direction, self.steps = coordinates, direction, steps
+        self.guide = guide
         self.calls = self.products = self.hessians = 0
 
     def run(self, x: np.ndarray) -> Generator[Request, Any, Saddle]:
@@ -131,12 +175,15 @@ class _Climb:
             if not np.isfinite(self.gradient).all():
                 return self._result(Status.EXPLODED)
             near = largest_force(self.gradient) < NEAR
-            if near or age == RENEWED:
-                if self.hessians >= HESSIANS:
-                    break
+            if self.hessians >= HESSIANS and (near or age == RENEWED):
+                break
+            if near:
                 spectrum, age = (yield from self._exact()), 0
-                if near and (found := (yield from self._settle(spectrum))) is not None:
+                if (found := (yield from self._settle(spectrum))) is not None:
                     return found
+            elif age == RENEWED:
+                age = 0
+                yield from self._guided()
             trust = yield from self._step(trust)
             age += 1
         finite = np.isfinite(self.gradient).all()
@@ -152,15 +199,7 @@ class _Climb:
         self.x = x
         values, jacobian = _at(self.coordinates, jnp.asarray(x))
         self.values, self.jacobian = np.asarray(values), np.asarray(jacobian)
-        if self.coordinates.cartesian:
-            rigid = rigid_motions(x)
-            basis = np.linalg.svd(rigid, full_matrices=True)[0][:, rigid.shape[1] :]
-            self.basis, self.inverse = basis, np.eye(x.size)
-        else:
-            u, s, vt = np.linalg.svd(self.jacobian, full_matrices=False)
-            kept = s > 1e-4 * s[0]
-            # the directions in q that a motion of atoms can take, and the pseudo-inverse of B
-            self.basis, self.inverse = u[:, kept], (vt[kept].T / s[kept]) @ u[:, kept].T
+        self.basis, self.inverse = _motions(self.coordinates, x, self.jacobian)
         self.slope = self.inverse.T @ self.gradient.ravel()
 
     def _step(self, trust: float) -> Generator[Request, Any, float]:
@@ -204,16 +243,60 @@ class _Climb:
         self.calls += polished.calls
         moved = np.abs(polished.positions - self.x).max()
         yield from self._arrive(polished.positions)
+        lowest, mode = float(spectrum.values[0]), spectrum.vectors[:, 0].reshape(self.x.shape)
+        if largest_force(self.gradient) > CERTIFIED_FORCE:
+            return None
         if moved > HESSIAN_REACH:
-            spectrum = yield from self._exact()
-            negative = int(np.sum(spectrum.values < 0))
-        if negative != 1 or largest_force(self.gradient) > CERTIFIED_FORCE:
+            near_by = (spectrum.vectors * spectrum.values) @ spectrum.vectors.T
+            found = yield from self._softest(near_by, 2)
+            if found.converged:
+                signs = found.values - np.copysign(found.residuals, found.values)
+                negative = int(np.sum(signs < 0)) if np.all(signs * found.values > 0) else -1
+                lowest, mode = float(found.values[0]), found.mode
+            else:
+                spectrum = yield from self._exact()
+                negative = int(np.sum(spectrum.values < 0))
+                lowest, mode = spectrum.values[0], spectrum.vectors[:, 0].reshape(self.x.shape)
+        if negative != 1:
             return None
         return self._result(Status.SADDLE)._replace(
-            lowest_eigenvalue=float(spectrum.values[0]),
-            negative_eigenvalues=1,
-            mode=spectrum.vectors[:, 0].reshape(self.x.shape),
+            lowest_eigenvalue=float(lowest), negative_eigenvalues=1, mode=mode
         )
+
+    def _guided(self) -> Generator[Request, Any, None]:
+        """A Hessian in q that is exact along the way up and the softest modes."""
+        if self.guide is None:
+            yield from self._exact()
+            return
+        bend = np.asarray(_bend(self.coordinates, jnp.asarray(self.x), jnp.asarray(self.slope)))
+        inside = self.hessian if self.hessians else self.guide
+        guess = self.jacobian.T @ inside @ self.jacobian + bend
+        soft = modes(guess, self.x).vectors[:, : int(GUIDED * self.x.size)]
+        way = self.inverse @ self.mode
+        way -= soft @ (soft.T @ way)
+        rigid = rigid_motions(self.x)
+        way -= rigid @ (rigid.T @ way)
+        if (norm := np.linalg.norm(way)) > 1e-6:
+            soft = np.column_stack([way / norm, soft])
+        images = yield Products(self.x, soft.T.reshape(-1, *self.x.shape))
+        self.hessians += 1
+        self.products += len(images)
+        self.hessian = (
+            self.inverse.T
+            @ (corrected(guess, soft, images.reshape(len(images), -1).T) - bend)
+            @ self.inverse
+        )
+
+    def _softest(self, guess: np.ndarray, count: int) -> Generator[Request, Any, Softest]:
+        search = softest(self.x, guess, max(int(SURE * self.x.size), 4), count)
+        image = None
+        while True:
+            try:
+                direction = next(search) if image is None else search.send(image)
+            except StopIteration as end:
+                self.products += end.value.products
+                return end.value
+            image = yield Product(self.x, direction)
 
     def _exact(self) -> Generator[Request, Any, Modes]:
         """The exact Hessian, in q for the steps to come and as modes in space."""
@@ -236,6 +319,18 @@ class _Climb:
             self.products,
             status,
         )
+
+
+def _motions(
+    coordinates: Coordinates, x: np.ndarray, jacobian: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The directions in q that a motion of atoms can take, and the pseudo-inverse of B."""
+    if coordinates.cartesian:
+        rigid = rigid_motions(x)
+        return np.linalg.svd(rigid, full_matrices=True)[0][:, rigid.shape[1] :], np.eye(x.size)
+    u, s, vt = np.linalg.svd(jacobian, full_matrices=False)
+    kept = s > 1e-4 * s[0]
+    return u[:, kept], (vt[kept].T / s[kept]) @ u[:, kept].T
 
 
 @partial(jax.jit, static_argnums=0)

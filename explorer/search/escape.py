@@ -71,6 +71,8 @@ def escape(
     kinetic: np.ndarray,
     directions: np.ndarray,
     pace: Pace,
+    softened: np.ndarray | None = None,
+    minima: np.ndarray | None = None,
 ) -> Escape:
     """Leaves minima with a given kinetic energy.
 
@@ -80,8 +82,11 @@ def escape(
         kinetic: total kinetic energy of each walker, (W,).
         directions: random velocities of any length, (W, N, 3).
         pace: step sizes.
+        softened: steps of softening of each walker, (W,); None for those of the pace.
+        minima: that each walker passes, (W,); None for those of the pace.
     """
-    directions, calls = soften(potential, positions, directions, pace)
+    directions, calls = soften(potential, positions, directions, pace, softened)
+    wanted = np.full(len(positions), pace.minima) if minima is None else minima
     velocities = directions * np.sqrt(2 * kinetic)[:, None, None]
     x = np.array(positions, float)
     energies, forces = _evaluate(potential, x, np.ones(len(x), bool))
@@ -114,7 +119,7 @@ def escape(
         highest = np.where(top, new_energies, highest)
         tops = np.where(top[:, None, None], x, tops)
         headings = np.where(top[:, None, None], velocities, headings)
-        active &= passed < pace.minima
+        active &= passed < wanted
     return Escape(x, highest, tops, headings, calls)
 
 
@@ -138,19 +143,24 @@ def coloured(coordinates: Coordinates, positions: np.ndarray, noise: np.ndarray)
 
 
 def soften(
-    potential: Potential, positions: np.ndarray, directions: np.ndarray, pace: Pace
+    potential: Potential,
+    positions: np.ndarray,
+    directions: np.ndarray,
+    pace: Pace,
+    steps: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Directions of unit length turned towards soft modes, and gradient calls of each lane."""
-    every = np.ones(len(positions), bool)
+    steps = np.full(len(positions), pace.steps) if steps is None else np.array(steps)
     rigid = [rigid_motions(x) for x in positions]
     directions = _unit(directions, rigid)
-    for _ in range(pace.steps):
-        _, forces = _evaluate(potential, positions + pace.reach * directions, every)
+    for k in range(steps.max(initial=0)):
+        active = steps > k
+        _, forces = _evaluate(potential, positions + pace.reach * directions, active)
         forces = np.where(np.isfinite(forces), forces, 0)
         along = np.sum(forces * directions, axis=(1, 2), keepdims=True)
         turned = pace.reach * directions + pace.softening * (forces - along * directions)
-        directions = _unit(turned, rigid)
-    return directions, np.full(len(positions), pace.steps)
+        directions = np.where(active[:, None, None], _unit(turned, rigid), directions)
+    return directions, steps
 
 
 def _evaluate(potential: Potential, x: np.ndarray, active: np.ndarray):

@@ -30,6 +30,9 @@ class Settings(NamedTuple):
         visits: weight of the logarithm of the number of visits in the feedback; 0 for the
             published one.
         accepted, refused: factors on the threshold (the published alpha 1 and 2).
+        variety: escapes differ: up to 2 to this power as hot or as cold as the walker, softened by
+            any number of steps, past any number of minima up to twice the usual one. 0 for escapes
+            that are all alike; these never reach some minima.
     """
 
     kinetic: float
@@ -41,6 +44,7 @@ class Settings(NamedTuple):
     visits: float = 0.0
     accepted: float = 0.98
     refused: float = 1 / 0.98
+    variety: float = 0.0
 
 
 class State(NamedTuple):
@@ -63,7 +67,7 @@ class Info(NamedTuple):
 def settings(molecule: Molecule) -> Settings:
     """Starts near 1400 K for molecules (k_B T / 2 = 0.06 eV) and at 0.4 epsilon for clusters."""
     if molecule.is_cluster:
-        return Settings(kinetic=0.2, threshold=0.5)
+        return Settings(kinetic=0.2, threshold=0.5, variety=1.0)
     return Settings(kinetic=0.06, threshold=0.1)
 
 
@@ -107,12 +111,23 @@ def propose(
             ]
         )
         degrees = 3 * atoms - 6 if atoms > 2 else 1
+        pace = escape.CLUSTERS if molecule.is_cluster else escape.MOLECULES
+        heat, softened, minima = np.ones(len(rows)), None, None
+        if settings.variety:
+            draws = [rngs[row] for row in rows]
+            heat = np.array(
+                [2 ** rng.uniform(-settings.variety, settings.variety) for rng in draws]
+            )
+            softened = np.array([rng.integers(pace.steps + 1) for rng in draws])
+            minima = np.array([1 + rng.integers(2 * pace.minima) for rng in draws])
         escaped = escape.escape(
             potential,
             state.positions[chosen[rows]],
-            state.kinetic[chosen[rows]] * degrees,
+            state.kinetic[chosen[rows]] * degrees * heat,
             directions,
-            escape.CLUSTERS if molecule.is_cluster else escape.MOLECULES,
+            pace,
+            softened,
+            minima,
         )
         proposals[rows], calls[rows] = escaped.positions, escaped.gradient_calls
     return proposals, calls

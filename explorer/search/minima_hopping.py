@@ -32,7 +32,9 @@ class Settings(NamedTuple):
         accepted, refused: factors on the threshold (the published alpha 1 and 2).
         variety: escapes differ: up to 2 to this power as hot or as cold as the walker, softened by
             any number of steps, past any number of minima up to twice the usual one. 0 for escapes
-            that are all alike; these never reach some minima.
+            that are all alike.
+        spread: energy that a minimum may be higher if it was visited e times less often than the
+            one where the walker is; with 0 seldom visited minima are seldom escaped from.
     """
 
     kinetic: float
@@ -45,16 +47,21 @@ class Settings(NamedTuple):
     accepted: float = 0.98
     refused: float = 1 / 0.98
     variety: float = 0.0
+    spread: float = 0.0
 
 
 class State(NamedTuple):
-    """Positions (W, N, 3), energies (W,), minima (W,) ids, kinetic (W,), threshold (W,)."""
+    """Positions (W, N, 3), energies (W,), minima (W,) ids, kinetic (W,), threshold (W,).
+
+    `visits` (W,) are those of the minimum where the walker is.
+    """
 
     positions: np.ndarray
     energies: np.ndarray
     minima: np.ndarray
     kinetic: np.ndarray
     threshold: np.ndarray
+    visits: np.ndarray
 
 
 class Info(NamedTuple):
@@ -67,7 +74,7 @@ class Info(NamedTuple):
 def settings(molecule: Molecule) -> Settings:
     """Starts near 1400 K for molecules (k_B T / 2 = 0.06 eV) and at 0.4 epsilon for clusters."""
     if molecule.is_cluster:
-        return Settings(kinetic=0.2, threshold=0.5, variety=1.0)
+        return Settings(kinetic=0.2, threshold=0.5, variety=1.0, spread=1.0)
     return Settings(kinetic=0.06, threshold=0.1)
 
 
@@ -79,6 +86,7 @@ def init(settings: Settings, molecule: Molecule, walkers: int) -> State:
         np.full(walkers, -1),
         np.full(walkers, settings.kinetic),
         np.full(walkers, settings.threshold),
+        np.zeros(walkers, int),
     )
 
 
@@ -153,7 +161,8 @@ def step(
     moved = arrived & ~back
     both = moved & started
     rise = np.where(both, outcome.energies, 0) - np.where(both, state.energies, 0)
-    accepted = moved & (~started | (rise < state.threshold))
+    rarer = np.log(np.maximum(state.visits, 1) / (outcome.visits + 1))
+    accepted = moved & (~started | (rise - settings.spread * rarer < state.threshold))
     change = np.where(accepted, settings.accepted, settings.refused)
     threshold = np.where(started & moved, state.threshold * change, state.threshold)
     new_state = State(
@@ -162,5 +171,6 @@ def step(
         np.where(accepted, outcome.minima, state.minima),
         kinetic,
         threshold,
+        np.where(arrived & (accepted | back), outcome.visits + 1, state.visits),
     )
     return new_state, Info(accepted, kinetic)

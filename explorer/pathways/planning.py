@@ -90,7 +90,7 @@ class Planner:
         gaps = []
         for _, name in sorted(order, key=lambda row: (-row[0], row[1])):
             others = self.distances.bridge({name}, below[name], 3 * CLOSE_FUNNELS)
-            others.sort(key=lambda pair: (self.distances.rmsd(*pair), pair))
+            others.sort(key=lambda pair: (self.distances.between(*pair), pair))
             gaps += self._open(others[:CLOSE_FUNNELS])
         return list(dict.fromkeys(gaps))
 
@@ -106,7 +106,7 @@ class Planner:
         highest = max(range(len(steps)), key=lambda k: forest.edges[steps[k]]["energy"])
         before, after = path[: highest + 1][-6:], path[highest + 1 :][:6]
         pairs = [(a, b) for a in before for b in after]
-        pairs.sort(key=lambda pair: (self.distances.rmsd(*pair), pair))
+        pairs.sort(key=lambda pair: (self.distances.between(*pair), pair))
         return self._open(pairs)
 
     def _verified(self) -> nx.Graph:
@@ -154,7 +154,7 @@ class Planner:
             return
         if (gap := self._open([(a, b)])) != []:
             again = AGAIN if gap[0].way != SHORT else 1.0
-            paths.add_edge(a, b, weight=again * self.distances.rmsd(a, b) ** 2)
+            paths.add_edge(a, b, weight=again * self.distances.between(a, b) ** 2)
 
     def _near(self, minima: Iterable[int]) -> list[Gap]:
         pairs = {
@@ -163,7 +163,7 @@ class Planner:
             for b in self.distances.nearest(a, self.neighbours)
         }
         new = [pair for pair in pairs if Gap(*pair, SHORT) not in self.tried]
-        new.sort(key=lambda pair: (self.distances.rmsd(*pair), pair))
+        new.sort(key=lambda pair: (self.distances.between(*pair), pair))
         return [Gap(*pair, SHORT) for pair in new]
 
     def _open(self, pairs: Iterable[tuple[int, int]]) -> list[Gap]:

@@ -10,6 +10,7 @@ import pytest
 from topokrates.identity import Matcher
 from topokrates.landscape import Landscape
 from topokrates.molecule import Molecule
+from topokrates.pathways import distances as distances_module
 from topokrates.pathways.connect import check_options, connect_minima
 from topokrates.pathways.distances import Distances
 from topokrates.pathways.planning import LONG, SHORT, Gap, Planner
@@ -97,7 +98,22 @@ def test_the_nearest_clusters_are_those_of_all_superpositions():
             expected = brute(lambda a, b: known[a, b], ids, name, count)
             assert distances.nearest(name, count) == expected
     assert len(distances.nearest(4, 100)) == 11
-    assert distances.rmsd(7, 2) == distances.rmsd(2, 7) == known[2, 7]
+    assert distances.between(7, 2) == distances.between(2, 7) == known[2, 7]
+
+
+def test_of_many_clusters_the_fingerprints_decide(monkeypatch):
+    """A superposition of clusters takes 30 ms, and of pairs there are millions."""
+    rng = np.random.default_rng(0)
+    landscape, planner = drawn(rng.uniform(0, 9, (12, 2)))
+    distances, east = planner.distances, [m.positions[0, 0] for m in landscape.minimum_list]
+    assert distances.between(1, 2) > abs(east[0] - east[1])
+    monkeypatch.setattr(distances_module, "MANY", 11)
+    asked = landscape.matcher.asked
+    for name in range(1, 13):
+        expected = brute(lambda a, b: abs(east[a - 1] - east[b - 1]), range(1, 13), name, 4)
+        assert distances.nearest(name, 4) == expected
+    assert distances.between(1, 2) == pytest.approx(abs(east[0] - east[1]))
+    assert landscape.matcher.asked == asked
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -277,7 +293,7 @@ def test_near_pairs_come_by_distance_and_once():
     rng = np.random.default_rng(3)
     landscape, planner = drawn(rng.normal(size=(10, 2)), [(k, k + 1) for k in range(1, 10)])
     gaps = planner.gaps()
-    rmsd = planner.distances.rmsd
+    rmsd = planner.distances.between
     far = [rmsd(gap.a, gap.b) for gap in gaps]
     assert far == sorted(far)
     ids = range(1, 11)
@@ -320,7 +336,7 @@ def test_shortening_goes_across_the_highest_step():
         link(landscape, a, b, float(energy))
     gaps = planner.shortening(1, 2)
     assert {gap[:2] for gap in gaps} == {(4, 5), (2, 4), (3, 5), (2, 3), (1, 5), (1, 2)}
-    far = [planner.distances.rmsd(gap.a, gap.b) for gap in gaps]
+    far = [planner.distances.between(gap.a, gap.b) for gap in gaps]
     assert far == sorted(far)
     assert {gap[:2] for gap in planner.shortening(2, 1)} == {gap[:2] for gap in gaps}
     # another way over a lower pass: its highest step is what counts now

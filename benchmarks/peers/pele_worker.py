@@ -71,7 +71,52 @@ def _forget(energy, coordinates):
     """Stores nothing."""
 
 
-TASKS = {"hello": hello, "walk": walk}
+def join(size, minima, pairs):
+    """Double-ended connect runs between pairs of minima, as pele chooses all settings.
+
+    One database for all. `transition_states` are structures, `calls` gradients (and energies).
+    """
+    import numpy as np
+    from pele.potentials import LJ, BasePotential
+    from pele.systems import LJCluster
+
+    class Counted(BasePotential):
+        def __init__(self):
+            self.potential, self.calls = LJ(), 0
+
+        def getEnergy(self, x):
+            self.calls += 1
+            return self.potential.getEnergy(x)
+
+        def getEnergyGradient(self, x):
+            self.calls += 1
+            return self.potential.getEnergyGradient(x)
+
+    class Cluster(LJCluster):
+        def get_potential(self):
+            return counted
+
+    np.random.seed(0)  # noqa: NPY002 (pele draws from it)
+    counted, began = Counted(), time.perf_counter()
+    cluster = Cluster(size)
+    database = cluster.create_database()
+    known = [database.addMinimum(energy, np.array(x).ravel()) for energy, x in minima]
+    joined = 0
+    for a, b in pairs:
+        run = cluster.get_double_ended_connect(known[a], known[b], database, verbosity=0)
+        run.connect()
+        joined += bool(run.success())
+    return {
+        "joined": joined,
+        "transition_states": [
+            ts.coords.reshape(-1, 3).tolist() for ts in database.transition_states()
+        ],
+        "calls": counted.calls,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+TASKS = {"hello": hello, "walk": walk, "join": join}
 
 if __name__ == "__main__":
     main()

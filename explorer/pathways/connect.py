@@ -19,9 +19,9 @@ from topokrates.landscape import Landscape, Link
 from topokrates.links import LINK_ENERGY_TOLERANCE
 from topokrates.model.errors import InputError
 from topokrates.model.potential import Potential
-from topokrates.pathways.attempt import Attempt, Candidate, Room, attempts, climbed
+from topokrates.pathways.attempt import Attempt, Candidate, Climb, Room, attempts, climbed
 from topokrates.pathways.distances import Distances
-from topokrates.pathways.planning import LONG, NEIGHBOURS, STRATEGIES, Gap, Planner
+from topokrates.pathways.planning import LONG, NEIGHBOURS, STRATEGIES, TOP, Gap, Planner
 from topokrates.pathways.saddle import Saddle, internal_hessian
 from topokrates.pathways.swift_climb import applies
 from topokrates.pathways.uphill import uphill
@@ -191,7 +191,9 @@ class Connector:
 
     def _begin(self, gaps: list[Gap], size: int | None = None) -> list[Gap]:
         """Stores the plan of a round."""
-        chosen = gaps[: size or self.batch]
+        # what comes of one top may do away with the estimate of the next
+        one_by_one = bool(gaps) and gaps[0].way == TOP
+        chosen = gaps[: 1 if one_by_one else size or self.batch]
         self._last_link = max((link.id for link in self.landscape.link_list), default=0)
         self._save(json.dumps({"last_link": self._last_link, "gaps": chosen}).encode())
         return chosen
@@ -232,6 +234,8 @@ class Connector:
                 self.landscape.molecule, self.potential, self.quencher.coordinates, starts
             )
             found = climbed(self.room, [[climb] for climb in climbs])
+        elif gaps[0].way == TOP:
+            found = climbed(self.room, [[self._top(gap)] for gap in gaps])
         else:
             pairs = [(minima[gap.a], minima[gap.b], gap.way == LONG) for gap in gaps]
             found = attempts(self.room, pairs)
@@ -253,6 +257,16 @@ class Connector:
         self.room = self.room._replace(guide=guide)
         if not self.planner.tried:  # paid for by the first attempt, whoever goes on
             self._products += first.size
+
+    def _top(self, gap: Gap) -> Climb:
+        """From the lowest estimate of a pair along the softest mode, not along its band."""
+        wanted = {gap.a, gap.b}
+        top = next(
+            link
+            for link in self.landscape.link_list
+            if not link.verified and set(link.minima) == wanted
+        )
+        return Climb(located(top), np.zeros_like(located(top)))
 
     def _prove(self, sides: Sequence) -> dict[int, Certificate | None]:
         """Certificates of the ends of descents that want one, by the identity of the descent."""

@@ -4,7 +4,8 @@ Missing connections (Carr, Trygubenko and Wales, J. Chem. Phys. 122, 234903 (200
 component of the graph and that of the global minimum runs a shortest path over all minima, where a
 verified link costs nothing, a gap the square of its RMSD, and one that was tried in every way is
 closed. All gaps on such paths can be tried at once. When all hangs together, near pairs are tried
-that were not; the lowest path rarely is the first. Two more strategies spend attempts where a graph
+that were not; the lowest path rarely is the first. Last come estimates that no verified path beats:
+another climb starts from their tops. Two more strategies spend attempts where a graph
 is likely wrong: low minima behind high barriers, and the highest pass between two given minima.
 """
 
@@ -21,6 +22,7 @@ from topokrates.pathways.distances import Distances
 
 SHORT, LONG = "band", "band, the long way round"
 WAYS = (SHORT, LONG)
+TOP = "from the top of an estimate"
 STRATEGIES = ("all", "untrap", "shorten")
 CANDIDATES = 12  # nearest others over which paths of gaps run
 NEIGHBOURS = 3  # nearest others that each minimum is tried with
@@ -60,7 +62,7 @@ class Planner:
         apart.sort(key=lambda part: min(rank[name] for name in part))
         if apart and (gaps := self._missing(graph, home, apart)):
             return gaps
-        return self._near(minima[:lowest])
+        return self._near(minima[:lowest]) or self._doubtful(graph, wanted)
 
     def untrapping(self) -> list[Gap]:
         """Gaps out of low minima behind high barriers, those that look most wrong first.
@@ -165,6 +167,22 @@ class Planner:
         new = [pair for pair in pairs if Gap(*pair, SHORT) not in self.tried]
         new.sort(key=lambda pair: (self.distances.between(*pair), pair))
         return [Gap(*pair, SHORT) for pair in new]
+
+    def _doubtful(self, graph: nx.Graph, wanted: set[int]) -> list[Gap]:
+        """Pairs whose estimate is lower than every verified path between them, lowest first."""
+        forest = nx.minimum_spanning_tree(graph, weight="energy")
+        gaps = []
+        for link in self.landscape.link_list:
+            a, b = link.minima
+            gap = Gap(min(a, b), max(a, b), TOP)
+            if link.verified or a == b or not wanted & {a, b} or gap in self.tried:
+                continue
+            if nx.has_path(forest, a, b):
+                steps = pairwise(nx.shortest_path(forest, a, b))
+                if max(forest.edges[step]["energy"] for step in steps) <= link.energy:
+                    continue
+            gaps.append(gap)
+        return list(dict.fromkeys(gaps))
 
     def _open(self, pairs: Iterable[tuple[int, int]]) -> list[Gap]:
         """Each pair in the first way in which it was not tried; none for those that are closed."""

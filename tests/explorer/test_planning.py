@@ -13,7 +13,7 @@ from topokrates.molecule import Molecule
 from topokrates.pathways import distances as distances_module
 from topokrates.pathways.connect import check_options, connect_minima
 from topokrates.pathways.distances import Distances
-from topokrates.pathways.planning import LONG, SHORT, Gap, Planner
+from topokrates.pathways.planning import LONG, SHORT, TOP, Gap, Planner
 
 LJ = {"name": "lennard-jones", "units": {"energy": "epsilon", "length": "sigma"}}
 
@@ -381,3 +381,20 @@ def test_options_that_can_be_used_are_taken():
     landscape, _ = drawn([(0,), (1,)])
     check_options(landscape)
     check_options(landscape, "shorten", (1, 2), lowest=1, limit=0, saddles=0, batch=1)
+
+
+def test_estimates_that_no_verified_path_beats_come_last():
+    """1 and 2 are joined over 3 at 60, 1 and 3 at 50; only the estimate of 1 and 2 matters."""
+    landscape, planner = drawn([(0, 0), (1, 0), (2, 0)])
+    link(landscape, 1, 3, 50.0)
+    link(landscape, 2, 3, 60.0)
+    link(landscape, 1, 2, 55.0, verified=False)
+    link(landscape, 2, 3, 58.0, verified=False)
+    link(landscape, 1, 3, 49.0, verified=False)
+    near = exhaust(planner, 10)
+    assert [gap.way for gap in near] == [SHORT] * 3 + [TOP] * 3
+    assert [gap[:2] for gap in near[3:]] == [(1, 3), (1, 2), (2, 3)]
+    again = Planner(landscape, planner.distances)
+    again.tried = set(near[:3])
+    link(landscape, 1, 2, 54.0)  # verified: its estimate is gone, and 2 and 3 are joined by 54
+    assert [gap[:2] for gap in again.gaps()] == [(1, 3)]

@@ -386,7 +386,8 @@ class Landscape:
         return analysis.passages(self, self.frequencies(), a, b, temperature, **options)
 
     def __len__(self) -> int:
-        return len(self.minimum_list)
+        self._sync()
+        return len(self._minima)
 
     def summary(self) -> str:
         """One line: what was found."""

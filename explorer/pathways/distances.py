@@ -34,7 +34,8 @@ class Distances:
 
     def between(self, a: int, b: int) -> float:
         """Between two minima."""
-        self._grow()
+        if a not in self._places or b not in self._places:
+            self._grow()
         if self._by_prints:
             rows = [self._prints[self._places[name]] for name in (a, b)]
             return float(np.linalg.norm(rows[0] - rows[1]))
@@ -51,10 +52,6 @@ class Distances:
     def nearest(self, name: int, count: int) -> list[int]:
         """The nearest others, nearest first; of equals the one with the smaller id."""
         self._grow()
-        if self._by_prints:
-            apart = np.linalg.norm(self._prints - self._prints[self._places[name]], axis=1)
-            order = np.argsort(apart, kind="stable")[: count + 1]
-            return [self._ids[k] for k in order if self._ids[k] != name][:count]
         seen, best = self._nearest.get(name, (0, []))
         if len(best) < count:
             seen, best = 0, []
@@ -94,4 +91,6 @@ class Distances:
             prints = self.matcher.fingerprint(x)
             self._prints = np.concatenate([self._prints, prints]) if self._ids else prints
             self._ids += fresh
+            if self._by_prints and len(self._ids) - len(fresh) <= MANY:
+                self._nearest.clear()  # those were by superposition
             self._places = {name: k for k, name in enumerate(self._ids)}

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from topokrates.davidson import softest
 from topokrates.internals import Coordinates
 from topokrates.model.potential import Potential
 from topokrates.modes import Modes, modes, rigid_motions
@@ -25,7 +24,6 @@ from topokrates.polish import (
     PUSH,
     Curvature,
     Down,
-    Product,
     Request,
     answer,
     chord,
@@ -33,6 +31,7 @@ from topokrates.polish import (
     decrease,
     largest_force,
     push,
+    softest_modes,
 )
 from topokrates.relax import DESCENT_FORCE, MAX_STEPS, Status
 
@@ -228,15 +227,7 @@ def _prove(
     """The softest mode at x, given a Hessian of a place near by; and the products spent."""
     if np.abs(x - made_at).max() <= SAME_PLACE:
         return _exact(hessian, x), 0
-    search = softest(x, hessian, max(int(MOST_PRODUCTS * x.size), 4))
-    image = None
-    while True:
-        try:
-            direction = next(search) if image is None else search.send(image)
-        except StopIteration as end:
-            found = end.value
-            break
-        image = yield Product(x, direction)
+    found = yield from softest_modes(x, hessian, MOST_PRODUCTS)
     value, residual = float(found.values[0]), float(found.residuals[0])
     if found.converged or value < 0:
         proof = _Proof(value, residual, found.mode, found.hessian)

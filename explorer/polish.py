@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from topokrates.davidson import Softest, softest
 from topokrates.internals import Coordinates
 from topokrates.model.potential import Potential
 from topokrates.modes import Modes
@@ -189,6 +190,20 @@ def chord(
         if worse == 3 or not np.isfinite(left) or best_left < 1e-4 * CERTIFIED_DECREASE:
             break
     return best._replace(calls=calls)
+
+
+def softest_modes(
+    x: np.ndarray, guess: np.ndarray, share: float, count: int = 1
+) -> Generator[Request, Any, Softest]:
+    """`davidson.softest` at a structure (N, 3), asking for at most a share of 3N products."""
+    search = softest(x, guess, max(int(share * x.size), 4), count)
+    direction = next(search)
+    while True:
+        image = yield Product(x, direction)
+        try:
+            direction = search.send(image)
+        except StopIteration as end:
+            return end.value
 
 
 def largest_force(gradient: np.ndarray) -> float:

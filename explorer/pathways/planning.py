@@ -169,9 +169,11 @@ class Planner:
         return [Gap(*pair, SHORT) for pair in new]
 
     def _doubtful(self, graph: nx.Graph, wanted: set[int]) -> list[Gap]:
-        """Pairs whose estimate is lower than every verified path between them, lowest first."""
+        """The lowest estimate that lies below every verified path between its minima.
+
+        One at a time, since what comes of it may do away with the next.
+        """
         forest = nx.minimum_spanning_tree(graph, weight="energy")
-        gaps = []
         for link in self.landscape.link_list:
             a, b = link.minima
             gap = Gap(min(a, b), max(a, b), TOP)
@@ -181,8 +183,8 @@ class Planner:
                 steps = pairwise(nx.shortest_path(forest, a, b))
                 if max(forest.edges[step]["energy"] for step in steps) <= link.energy:
                     continue
-            gaps.append(gap)
-        return list(dict.fromkeys(gaps))
+            return [gap]
+        return []
 
     def _open(self, pairs: Iterable[tuple[int, int]]) -> list[Gap]:
         """Each pair in the first way in which it was not tried; none for those that are closed."""

@@ -25,7 +25,7 @@ from topokrates.certify import (
     CERTIFIED_FORCE,
     HESSIAN_REACH,
 )
-from topokrates.davidson import Softest, corrected, softest
+from topokrates.davidson import corrected
 from topokrates.internals import Coordinates
 from topokrates.model.potential import Potential
 from topokrates.modes import Modes, modes, rigid_motions
@@ -34,12 +34,12 @@ from topokrates.polish import (
     PUSH,
     Curvature,
     Gradient,
-    Product,
     Products,
     Request,
     answer,
     chord,
     largest_force,
+    softest_modes,
 )
 from topokrates.relax import Status
 
@@ -248,7 +248,8 @@ class _Climb:
             return None
         if moved > HESSIAN_REACH:
             near_by = (spectrum.vectors * spectrum.values) @ spectrum.vectors.T
-            found = yield from self._softest(near_by, 2)
+            found = yield from softest_modes(self.x, near_by, SURE, 2)
+            self.products += found.products
             if found.converged:
                 signs = found.values - np.copysign(found.residuals, found.values)
                 negative = int(np.sum(signs < 0)) if np.all(signs * found.values > 0) else -1
@@ -286,17 +287,6 @@ class _Climb:
             @ (corrected(guess, soft, images.reshape(len(images), -1).T) - bend)
             @ self.inverse
         )
-
-    def _softest(self, guess: np.ndarray, count: int) -> Generator[Request, Any, Softest]:
-        search = softest(self.x, guess, max(int(SURE * self.x.size), 4), count)
-        image = None
-        while True:
-            try:
-                direction = next(search) if image is None else search.send(image)
-            except StopIteration as end:
-                self.products += end.value.products
-                return end.value
-            image = yield Product(self.x, direction)
 
     def _exact(self) -> Generator[Request, Any, Modes]:
         """The exact Hessian, in q for the steps to come and as modes in space."""

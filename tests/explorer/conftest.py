@@ -3,16 +3,21 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from topokrates import cli
+from topokrates.internals import coordinates
 from topokrates.landscape import Landscape
 from topokrates.model.errors import InputError
+from topokrates.model.potential import REDUCED, CompiledPotential
 from topokrates.molecule import Molecule
+from topokrates.progress import Silent
 
 LJ = {"name": "LJ", "units": {"energy": "epsilon", "length": "sigma"}, "version": "1"}
 
@@ -53,6 +58,80 @@ class Program:
 @pytest.fixture(scope="session")
 def topokrates() -> Program:
     return Program()
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch) -> Callable[..., Result]:
+    """Runs a command line in an empty folder: run("show", "x.db") -> Result."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: Any) -> Result:
+        capsys.readouterr()
+        code = cli.main([str(argument) for argument in arguments])
+        return Result(code, *capsys.readouterr())
+
+    return run
+
+
+class Killed(BaseException):
+    """Not an Exception: nothing may catch it, as nothing catches a signal."""
+
+
+class Killer(Silent):
+    """Dies at the k-th sign of life."""
+
+    def __init__(self, k: int):
+        self.left = k
+
+    def advance(self, done: int, message: str = "") -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+@pytest.fixture(scope="session")
+def killed() -> type[BaseException]:
+    return Killed
+
+
+@pytest.fixture(scope="session")
+def killer() -> type[Killer]:
+    return Killer
+
+
+@dataclass(frozen=True)
+class Peroxide:
+    """H2O2 of springs between atoms 0-1-2-3, and a repulsion of its ends: a cis and a trans."""
+
+    def __call__(self, inputs, positions, lists):
+        def apart(i, j):
+            return jnp.sqrt(jnp.sum((positions[i] - positions[j]) ** 2))
+
+        bonds = sum(15 * (apart(i, j) - r) ** 2 for i, j, r in inputs["bonds"])
+        angles = sum(5 * (apart(i, j) - r) ** 2 for i, j, r in inputs["angles"])
+        return bonds + angles + apart(*inputs["ends"]) ** -3
+
+
+@pytest.fixture(scope="session")
+def peroxide():
+    """A molecule's climb: internal coordinates, step by step."""
+    molecule = Molecule.from_text("smiles:OO")
+    assert molecule.numbers.tolist() == [8, 8, 1, 1]
+    inputs = {
+        "bonds": [(0, 1, 1.45), (0, 2, 0.97), (1, 3, 0.97)],
+        "angles": [(0, 3, 1.9), (1, 2, 1.9)],
+        "ends": (2, 3),
+    }
+    made = CompiledPotential("springs", molecule.numbers, Peroxide(), inputs, REDUCED, {})
+    potential = made.with_dtype("float64")
+    internal = coordinates(molecule.bonds, molecule.positions)
+    return molecule, potential, internal
 
 
 # import and export

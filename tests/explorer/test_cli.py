@@ -9,7 +9,6 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 import ase.io
 import numpy as np
@@ -44,25 +43,6 @@ LANDSCAPE_KEYS = {
 # Wales's database: all minima of LJ7
 LJ7_MINIMA = [-16.505384, -15.935043, -15.593211, -15.533060]
 LJ7 = ("explore", "LJ7", "--quenches", "40", "--no-connect", "--json")
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(capsys, tmp_path, monkeypatch):
-    """Runs a command line in an empty folder: run("show", "x.db") -> Result."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str | Path) -> Result:
-        capsys.readouterr()
-        code = cli.main([str(argument) for argument in arguments])
-        return Result(code, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture

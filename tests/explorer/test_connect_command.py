@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -20,23 +19,10 @@ KEYS = {
 }
 
 
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def run(capsys, tmp_path, monkeypatch):
+def connect(run):
     """Runs `topokrates connect` with arguments in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments, command="connect"):
-        capsys.readouterr()
-        code = cli.main([command, *map(str, arguments)])
-        return Result(code, *capsys.readouterr())
-
-    return run
+    return lambda *arguments: run("connect", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +39,8 @@ def lj6(searched, tmp_path):
     return shutil.copy(searched, tmp_path / "LJ6.db")
 
 
-def test_it_connects_and_says_what_it_did(run, lj6):
-    first = run(lj6, "--saddles", 20, "--json")
+def test_it_connects_and_says_what_it_did(connect, lj6):
+    first = connect(lj6, "--saddles", 20, "--json")
     assert first.code == 0
     done = json.loads(first.out)
     assert set(done) == KEYS
@@ -78,10 +64,10 @@ def test_it_connects_and_says_what_it_did(run, lj6):
     assert done["gradient_calls"] > 0
     assert done["hessian_vector_products"] > 0
     # again: nothing is left to do
-    again = json.loads(run(lj6, "--saddles", 20, "--json").out)
+    again = json.loads(connect(lj6, "--saddles", 20, "--json").out)
     assert again == dict.fromkeys(KEYS, 0) | {"connected_components": 1}
     # for people: the landscape, and one line on this call
-    told = run(lj6, "--saddles", 20)
+    told = connect(lj6, "--saddles", 20)
     assert told.code == 0
     assert told.out.endswith("this call: 0 attempts, 0 new transition states, 0 new minima\n")
     with Landscape.open(lj6) as landscape:
@@ -89,13 +75,13 @@ def test_it_connects_and_says_what_it_did(run, lj6):
         assert [(k.id, k.energy) for k in landscape.link_list] == [(k.id, k.energy) for k in links]
 
 
-def test_options_reach_the_work(run, lj6):
-    assert json.loads(run(lj6, "--attempts", 0, "--saddles", 0, "--json").out)["attempts"] == 0
-    done = json.loads(run(lj6, "--attempts", 1, "--saddles", 0, "--json").out)
+def test_options_reach_the_work(connect, lj6):
+    assert json.loads(connect(lj6, "--attempts", 0, "--saddles", 0, "--json").out)["attempts"] == 0
+    done = json.loads(connect(lj6, "--attempts", 1, "--saddles", 0, "--json").out)
     assert done["attempts"] == 1
     options = ("--strategy", "shorten", "--between", 1, 2, "--json")
-    assert run(lj6, *options).code == 0
-    done = json.loads(run(lj6, "--lowest", 1, "--saddles", 1, "--attempts", 1, "--json").out)
+    assert connect(lj6, *options).code == 0
+    done = json.loads(connect(lj6, "--lowest", 1, "--saddles", 1, "--attempts", 1, "--json").out)
     with Landscape.open(lj6) as landscape:
         lowest = landscape.minimum_list[0].id
         alone = [a.minima for a in landscape.store.attempts() if a.strategy.startswith("uphill")]
@@ -121,10 +107,10 @@ def test_options_reach_the_work(run, lj6):
     ],
     ids=" ".join,
 )
-def test_what_cannot_be_used_is_refused_in_one_line(run, lj6, tmp_path, arguments, culprit):
+def test_what_cannot_be_used_is_refused_in_one_line(connect, lj6, tmp_path, arguments, culprit):
     with Landscape.open(lj6) as landscape:
         before = landscape.to_dict()
-    result = run(*arguments)
+    result = connect(*arguments)
     assert result.code == 2
     assert result.out == ""
     assert result.err.count("\n") == 1, result.err
@@ -135,12 +121,12 @@ def test_what_cannot_be_used_is_refused_in_one_line(run, lj6, tmp_path, argument
     assert not (tmp_path / "none.db").exists()
 
 
-def test_what_another_program_has_found_has_no_potential(run, dps, tmp_path):
+def test_what_another_program_has_found_has_no_potential(run, connect, dps, tmp_path):
     options = ("--format", "pathsample", "--molecule", "LJ4", "--database", "theirs.db")
-    assert run(dps, *options, command="import").code == 0
+    assert run("import", dps, *options).code == 0
     with Landscape.open(tmp_path / "theirs.db") as landscape:
         before = landscape.to_dict()
-    result = run("theirs.db")
+    result = connect("theirs.db")
     assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
     assert "theirs.db" in result.err
     with Landscape.open(tmp_path / "theirs.db") as landscape:

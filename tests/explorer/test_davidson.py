@@ -86,3 +86,22 @@ def test_it_gives_up_when_told(near):
     found, asked = run(softest(x, 200 * np.eye(len(hessian)), 4), hessian)
     assert len(asked) == found.products == 4
     assert not found.converged
+
+
+def test_the_two_lowest_of_a_saddle_are_told_apart(near):
+    """One negative eigenvalue, and the next is positive: what a transition state must show."""
+    x, first, _, _ = near
+    values, vectors = modes(first, x)
+    mode = vectors[:, :1]
+    hessian = first - (values[0] + 5) * mode @ mode.T
+    found, asked = run(softest(x, first, len(first), count=2), hessian)
+    assert found.converged
+    assert found.values == pytest.approx([-5, values[1]], rel=PRECISE)
+    assert len(found.residuals) == 2
+    assert found.products == len(asked) < len(first)
+    # two negative ones are seen to be two
+    other = vectors[:, 1:2]
+    found, _ = run(
+        softest(x, first, len(first), count=2), hessian - (values[1] + 3) * other @ other.T
+    )
+    assert found.values == pytest.approx([-5, -3], rel=PRECISE)

@@ -2,10 +2,9 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -13,11 +12,12 @@ from scipy.optimize import minimize
 from topokrates.internals import coordinates
 from topokrates.landscape import Landscape
 from topokrates.model.analytic import LennardJones
-from topokrates.model.potential import REDUCED, CompiledPotential
-from topokrates.molecule import Molecule, dihedral
+from topokrates.model.potential import CompiledPotential
+from topokrates.molecule import Molecule
 from topokrates.pathways.band import relax_bands
 from topokrates.pathways.connect import connect_minima
 from topokrates.pathways.interpolate import interpolate
+from topokrates.pathways.planning import WAYS
 from topokrates.pathways.saddle import find_saddles
 from topokrates.pathways.swift_climb import applies
 from topokrates.pathways.uphill import uphill
@@ -142,22 +142,6 @@ def test_lj8_has_8_minima_and_42_transition_states(topokrates, tmp_path):
 FEW = 12  # single-ended searches: several rounds, not all is found
 
 
-class Killed(BaseException):
-    """Not an Exception: nothing may catch it, as nothing catches a signal."""
-
-
-class Killer(Silent):
-    """Dies at the k-th sign of life."""
-
-    def __init__(self, k):
-        self.left = k
-
-    def advance(self, done, message=""):
-        self.left -= 1
-        if self.left == 0:
-            raise Killed
-
-
 def account(landscape):
     """All that connecting leaves behind."""
     minima, links = landscape.contents()
@@ -188,32 +172,37 @@ def expected(undisturbed, landscape, potentials):
     return undisturbed
 
 
-def killed_until_done(landscape, potentials, database, patiences, arm):
+@pytest.fixture
+def killed_until_done(landscape, potentials, killed, tmp_path):
     """Calls until one gets through; how often each phase was cut short: pairs, single-ended."""
-    kills = Counter()
-    for patience in patiences:
-        found = landscape("LJ7", database)
-        try:
-            connect_minima(
-                found, potentials["LJ7"], saddles=FEW, batch=3, progress=arm(int(patience))
-            )
-            return account(found), kills
-        except Killed:
-            alone = any(a.strategy.startswith("uphill") for a in found.store.attempts())
-            kills["single-ended" if alone else "pairs"] += 1
-        finally:
-            found.close()
-    raise AssertionError("never done")
+
+    def killed_until_done(patiences, arm):
+        kills = Counter()
+        for patience in patiences:
+            found = landscape("LJ7", tmp_path / "x.db")
+            try:
+                connect_minima(
+                    found, potentials["LJ7"], saddles=FEW, batch=3, progress=arm(int(patience))
+                )
+                return account(found), kills
+            except killed:
+                alone = any(a.strategy.startswith("uphill") for a in found.store.attempts())
+                kills["single-ended" if alone else "pairs"] += 1
+            finally:
+                found.close()
+        raise AssertionError("never done")
+
+    return killed_until_done
 
 
-def test_killed_at_signs_of_life(expected, landscape, potentials, tmp_path):
+def test_killed_at_signs_of_life(expected, killed_until_done, killer):
     patiences = np.random.default_rng(0).integers(2, 4, 200)
-    found, kills = killed_until_done(landscape, potentials, tmp_path / "x.db", patiences, Killer)
+    found, kills = killed_until_done(patiences, killer)
     assert kills["pairs"] > 3
     assert found == expected
 
 
-def test_killed_between_rounds_of_single_ended_searches(expected, landscape, potentials, tmp_path):
+def test_killed_between_rounds_of_single_ended_searches(expected, killed_until_done, killed):
     """At the sign of life after each of their first two rounds."""
     left = 2
 
@@ -225,18 +214,16 @@ def test_killed_between_rounds_of_single_ended_searches(expected, landscape, pot
             nonlocal left
             if self.alone and left:
                 left -= 1
-                raise Killed
+                raise killed
 
-    found, kills = killed_until_done(
-        landscape, potentials, tmp_path / "x.db", range(9), lambda _: Late()
-    )
+    found, kills = killed_until_done(range(9), lambda _: Late())
     assert kills == {"single-ended": 2}
     assert found == expected
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 def test_killed_between_two_attempts_of_a_round(
-    expected, landscape, potentials, tmp_path, monkeypatch, before
+    expected, killed_until_done, killed, monkeypatch, before
 ):
     """Inside the transactions, in both phases: the round goes on with what it still lacks."""
     log, countdown = Store.log_attempt, [0]
@@ -246,7 +233,7 @@ def test_killed_between_two_attempts_of_a_round(
             log(self, *arguments, **options)
         countdown[0] -= 1
         if countdown[0] == 0:
-            raise Killed
+            raise killed
         if before:
             log(self, *arguments, **options)
 
@@ -256,7 +243,7 @@ def test_killed_between_two_attempts_of_a_round(
 
     monkeypatch.setattr(Store, "log_attempt", deadly)
     patiences = np.concatenate([[2, 2, 3, 2], np.random.default_rng(1).integers(15, 40, 99)])
-    found, kills = killed_until_done(landscape, potentials, tmp_path / "x.db", patiences, arm)
+    found, kills = killed_until_done(patiences, arm)
     assert kills["pairs"] >= 3
     assert kills["single-ended"] >= 2
     assert found == expected
@@ -269,35 +256,6 @@ def equal(one, other):
     """Bit for bit, NaN being NaN."""
     for a, b in zip(one, other, strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-@dataclass(frozen=True)
-class Peroxide:
-    """H2O2 of springs between atoms 0-1-2-3, and a repulsion of its ends: a cis and a trans."""
-
-    def __call__(self, inputs, positions, lists):
-        def apart(i, j):
-            return jnp.sqrt(jnp.sum((positions[i] - positions[j]) ** 2))
-
-        bonds = sum(15 * (apart(i, j) - r) ** 2 for i, j, r in inputs["bonds"])
-        angles = sum(5 * (apart(i, j) - r) ** 2 for i, j, r in inputs["angles"])
-        return bonds + angles + apart(*inputs["ends"]) ** -3
-
-
-@pytest.fixture(scope="module")
-def peroxide():
-    """A molecule's climb: internal coordinates, step by step."""
-    molecule = Molecule.from_text("smiles:OO")
-    assert molecule.numbers.tolist() == [8, 8, 1, 1]
-    inputs = {
-        "bonds": [(0, 1, 1.45), (0, 2, 0.97), (1, 3, 0.97)],
-        "angles": [(0, 3, 1.9), (1, 2, 1.9)],
-        "ends": (2, 3),
-    }
-    made = CompiledPotential("springs", molecule.numbers, Peroxide(), inputs, REDUCED, {})
-    potential = made.with_dtype("float64")
-    internal = coordinates(molecule.bonds, molecule.positions)
-    return molecule, potential, internal
 
 
 def guesses_of(kind, minima, potentials, peroxide, count):
@@ -343,14 +301,24 @@ def test_many_climbs_are_as_one_each(minima, potentials, peroxide, kind):
         equal(broken[k], together[k])
 
 
-def test_the_climb_of_a_molecule_ends_where_it_must(peroxide):
-    """Flat, the ends on one side: nothing else of it is a saddle of the first order."""
-    molecule, potential, internal = peroxide
-    turned = molecule.positions + np.random.default_rng(0).normal(scale=0.05, size=(4, 3))
-    saddle = find_saddles(potential, internal, [turned], [np.zeros((4, 3))])[0]
-    assert saddle.status is Status.SADDLE
-    angle = dihedral(saddle.positions[None], (2, 0, 1, 3))[0]
-    assert abs(angle) < 1e-3
+def test_an_estimate_becomes_a_transition_state_from_its_top(landscape, potentials):
+    """All bands were tried in vain; what the estimate knows is where to climb."""
+    found, potential = landscape("LJ7"), potentials["LJ7"]
+    whole = landscape("LJ7")
+    connect_minima(whole, potential, saddles=0)
+    link = next(k for k in whole.link_list if k.verified and k.minima[0] != k.minima[1])
+    x = link.positions + 0.02 * np.random.default_rng(0).normal(size=(7, 3))
+    found.add_link(link.minima, link.energy + 0.01, x, verified=False)
+    ids = [m.id for m in found.minimum_list]
+    for a, b in combinations(sorted(ids), 2):
+        for way in WAYS:
+            found.store.log_attempt(a, b, "nothing", way)
+    done = connect_minima(found, potential, saddles=0)
+    assert done.attempts == 1
+    (only,) = found.link_list
+    assert only.verified
+    assert only.minima == link.minima
+    assert only.energy == pytest.approx(link.energy, abs=1e-6)
 
 
 def test_many_bands_are_as_one_each(minima, potentials):

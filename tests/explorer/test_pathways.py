@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax.numpy as jnp
 import networkx as nx
 import numpy as np
 import pytest
@@ -18,9 +19,9 @@ from topokrates.molecule import Molecule, dihedral, set_rotor
 from topokrates.pathways.band import relax_band
 from topokrates.pathways.connect import connect_minima
 from topokrates.pathways.interpolate import interpolate
-from topokrates.pathways.saddle import find_saddle
+from topokrates.pathways.saddle import find_saddle, find_saddles, internal_hessian
 from topokrates.progress import Silent
-from topokrates.relax import Status
+from topokrates.relax import Status, descend
 from topokrates.rounds import Search
 from topokrates.stopping import Rules
 
@@ -291,3 +292,39 @@ def test_climbs_that_end_nowhere_say_so(potential):
     x[:, 0] = np.arange(7) * 1.1
     x[1] = x[0]
     assert find_saddle(potential, internal, x, np.ones((7, 3))).status is Status.EXPLODED
+
+
+def test_the_climb_of_a_molecule_ends_where_it_must(peroxide):
+    """Flat, the ends on one side: nothing else of it is a saddle of the first order."""
+    molecule, potential, internal = peroxide
+    turned = molecule.positions + np.random.default_rng(0).normal(scale=0.05, size=(4, 3))
+    saddle = find_saddles(potential, internal, [turned], [np.zeros((4, 3))])[0]
+    assert saddle.status is Status.SADDLE
+    angle = dihedral(saddle.positions[None], (2, 0, 1, 3))[0]
+    assert abs(angle) < 1e-3
+
+
+def test_a_guide_saves_products_and_changes_no_saddle(peroxide):
+    """The Hessian of the minimum leads climbs in a batch as it would each alone."""
+    molecule, potential, internal = peroxide
+    (bottom,) = descend(potential, internal, [molecule.positions], 1e-6, lanes=1)
+    guide = internal_hessian(potential, internal, bottom.positions)
+    # at the minimum it is the Hessian there
+    jacobian = np.asarray(internal.jacobian(jnp.asarray(bottom.positions)))
+    (exact,) = potential.hessians(bottom.positions[None])
+    np.testing.assert_allclose(jacobian.T @ guide @ jacobian, exact, atol=1e-4 * abs(exact).max())
+    rng = np.random.default_rng(1)
+    guesses = [molecule.positions + rng.normal(scale=0.05, size=(4, 3)) for _ in range(6)]
+    nowhere = [np.zeros((4, 3))] * 6
+    without = find_saddles(potential, internal, guesses, nowhere)
+    led = find_saddles(potential, internal, guesses, nowhere, guide)
+    good = [(a, b) for a, b in zip(without, led, strict=True) if a.status is Status.SADDLE]
+    assert len(good) >= 3
+    for one, other in good:
+        assert other.status is Status.SADDLE
+        assert other.energy == pytest.approx(one.energy, abs=1e-6)
+    spent = [sum(s.hessian_vector_products for s in found) for found in (without, led)]
+    assert spent[1] < spent[0]
+    for x, saddle in zip(guesses, led, strict=True):
+        (alone,) = find_saddles(potential, internal, [x], nowhere[:1], guide)
+        np.testing.assert_array_equal(alone.positions, saddle.positions)

@@ -30,22 +30,6 @@ def potential(cluster):
     return LennardJones().bind(cluster.numbers)
 
 
-class Killed(BaseException):
-    """Not an Exception: nothing may catch it, as nothing catches a signal."""
-
-
-class Killer(Silent):
-    """Dies at the k-th sign of life."""
-
-    def __init__(self, k):
-        self.left = k
-
-    def advance(self, done, message=""):
-        self.left -= 1
-        if self.left == 0:
-            raise Killed
-
-
 def run(molecule, potential, searcher, database, quenches=QUENCHES, seed=3, progress=None):
     """One run of a program: opens, searches, and closes whatever happens."""
     landscape = Landscape.create(molecule, potential.provenance(), database)
@@ -92,22 +76,24 @@ def test_as_many_quenches_as_were_asked_for(undisturbed):
 
 
 @pytest.mark.parametrize("dice", [0, 1])
-def test_killed_between_results(undisturbed, cluster, potential, tmp_path, dice):
+def test_killed_between_results(undisturbed, cluster, potential, killed, killer, tmp_path, dice):
     """At signs of life drawn at random, until it gets through."""
     searcher, expected = undisturbed
     database, kills = tmp_path / "LJ7.db", 0
     for patience in np.random.default_rng(dice).integers(1, 10, 1000):
         try:
-            run(cluster, potential, searcher, database, progress=Killer(int(patience)))
+            run(cluster, potential, searcher, database, progress=killer(int(patience)))
             break
-        except Killed:
+        except killed:
             kills += 1
     assert kills > 3
     assert account(database) == expected
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-def test_killed_while_writing(undisturbed, cluster, potential, tmp_path, monkeypatch, before):
+def test_killed_while_writing(
+    undisturbed, cluster, potential, killed, tmp_path, monkeypatch, before
+):
     """Inside the transactions, before and after each row of the log is written."""
     searcher, expected = undisturbed
     database = tmp_path / "LJ7.db"
@@ -118,7 +104,7 @@ def test_killed_while_writing(undisturbed, cluster, potential, tmp_path, monkeyp
             log(self, row)
         countdown[0] -= 1
         if countdown[0] == 0:
-            raise Killed
+            raise killed
         if before:
             log(self, row)
 
@@ -129,7 +115,7 @@ def test_killed_while_writing(undisturbed, cluster, potential, tmp_path, monkeyp
         try:
             run(cluster, potential, searcher, database)
             break
-        except Killed:
+        except killed:
             kills += 1
     assert kills > 3
     assert account(database) == expected

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-from topokrates.certify import certify, rigid_motions
-from topokrates.internals import coordinates
 from topokrates.model.analytic import LennardJones
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule, dihedral, set_rotor
@@ -12,7 +10,6 @@ from topokrates.search import (
     SEARCHERS,
     basin_hopping,
     configured,
-    escape,
     minima_hopping,
     parallel_tempering,
     searcher_module,
@@ -330,70 +327,15 @@ def test_feedback_on_the_threshold(cluster):
     np.testing.assert_array_equal(new.energies, [below, 0, 0, 0])
 
 
-# --- escapes ------------------------------------------------------------------------------------
-
-BOTTOM = -16.505384168
-
-
-@pytest.fixture(scope="module")
-def bottom():
-    """The pentagonal bipyramid."""
-    angles = 2 * np.pi * np.arange(5) / 5
-    ring = np.stack([0.95 * np.cos(angles), 0.95 * np.sin(angles), 0 * angles], axis=1)
-    x = np.vstack([ring, [[0, 0, 0.55], [0, 0, -0.55]]])
-    proof = certify(LennardJones().bind(np.zeros(7, int)), coordinates(np.zeros((0, 2)), x), x)
-    assert proof.energy == pytest.approx(BOTTOM)
-    return proof.positions
-
-
-def directions(count):
-    return np.random.default_rng(0).normal(size=(count, 7, 3))
-
-
-def test_softening_turns_towards_soft_modes(potential, bottom):
-    x = np.repeat(bottom[None], 4, axis=0)
-    plain = directions(4) - directions(4).mean(axis=1, keepdims=True)
-    plain /= np.sqrt(np.sum(plain**2, axis=(1, 2), keepdims=True))
-    soft, calls = escape.soften(potential, x, directions(4), escape.CLUSTERS)
-    np.testing.assert_allclose(np.sum(soft**2, axis=(1, 2)), 1)
-    assert np.all(calls == escape.CLUSTERS.steps)
-
-    # the softest motions of all, drift and rotation, lead nowhere
-    np.testing.assert_allclose(soft.reshape(4, -1) @ rigid_motions(bottom), 0, atol=1e-12)
-
-    def stiffness(v):
-        return np.sum(v * potential.hessian_vector_products(x, v), axis=(1, 2))
-
-    assert np.all(stiffness(soft) < 0.8 * stiffness(plain))
-    assert np.all(stiffness(soft) > 34), "the softest mode of this minimum has 34.6"
-
-
-def test_dynamics_keeps_its_energy_and_leaves(potential, bottom):
-    kinetic = np.array([2.0, 4.0, 6.0])
-    x = np.repeat(bottom[None], 3, axis=0)
-    found = escape.escape(potential, x, kinetic, directions(3), escape.CLUSTERS)
-    moved = np.linalg.norm(found.positions - x, axis=2).max(axis=1)
-    assert np.all(moved > 0.05)
-    # the potential energy on the way never exceeds what there is, and uses much of it
-    climbed = found.highest - BOTTOM
-    assert np.all(climbed < 1.05 * kinetic)
-    assert np.all(climbed > 0.1 * kinetic)
-    assert np.all(found.gradient_calls > escape.CLUSTERS.steps + 1)
-
-
-def test_walkers_escape_as_they_would_alone(potential, bottom):
-    x, kinetic = np.repeat(bottom[None], 3, axis=0), np.array([2.0, 4.0, 6.0])
-    together = escape.escape(potential, x, kinetic, directions(3), escape.CLUSTERS)
-    for k in range(3):
-        lane = slice(k, k + 1)
-        alone = escape.escape(
-            potential, x[lane], kinetic[lane], directions(3)[lane], escape.CLUSTERS
-        )
-        for field, whole in zip(alone, together, strict=True):
-            np.testing.assert_array_equal(field, whole[lane])
-    # one that blows up takes no other with it, and ends where it was last sound
-    hot = kinetic.copy()
-    hot[1] = 1e13
-    mixed = escape.escape(potential, x, hot, directions(3), escape.CLUSTERS)
-    np.testing.assert_array_equal(mixed.positions[[0, 2]], together.positions[[0, 2]])
-    assert np.isfinite(mixed.positions).all()
+def test_seldom_visited_minima_may_be_higher(cluster):
+    """By `spread` for each factor e between the visits, on top of the threshold."""
+    settings, state = started(minima_hopping, cluster, walkers=3)
+    settings, state = settings._replace(spread=2.0), state._replace(visits=np.array([9, 9, 9]))
+    room = settings.threshold + 2.0 * np.log(9 / 3)
+    seen = outcome([room - 0.01, room + 0.01, 0.0], minima=[7, 8, 2], visits=[2, 2, 9])
+    new, info = minima_hopping.step(settings, state, seen, 0, 1)
+    np.testing.assert_array_equal(info.accepted, [True, False, False])
+    # of the minimum where the walker is now: 2 before, the refused one's own, and one more at home
+    np.testing.assert_array_equal(new.visits, [3, 9, 10])
+    published = settings._replace(spread=0.0)
+    assert not minima_hopping.step(published, state, seen, 0, 1)[1].accepted.any()

@@ -66,6 +66,18 @@ def test_a_hessian_is_made_of_its_products(molecule):
     assert potential.hessians(batch[:0]).shape == (0, 3 * ATOMS, 3 * ATOMS)
 
 
+def test_columns_are_those_of_the_hessian(molecule):
+    potential, batch = molecule
+    directions = np.random.default_rng(5).normal(size=(4, ATOMS, 3))
+    columns = potential.hessian_columns(batch[0], directions)
+    (exact,) = potential.hessians(batch[:1])
+    expected = (directions.reshape(4, -1) @ exact).reshape(directions.shape)
+    np.testing.assert_allclose(columns, expected, atol=1e-9 * np.abs(exact).max())
+    slow = super(type(potential), potential).hessian_columns(batch[0], directions)
+    np.testing.assert_allclose(slow, columns, atol=1e-9 * np.abs(exact).max())
+    assert np.isnan(potential.hessian_columns(np.nan * batch[0], directions)).all()
+
+
 def test_hessians_by_products_are_the_compiled_ones(molecule):
     """The slow road, which potentials without a compiler take, leads to the same place."""
     potential, batch = molecule

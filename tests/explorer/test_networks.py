@@ -14,6 +14,7 @@ from topokrates.landscape import Landscape
 from topokrates.model.analytic import LennardJones
 from topokrates.model.potential import CompiledPotential
 from topokrates.molecule import Molecule
+from topokrates.pathways import connector
 from topokrates.pathways.band import relax_bands
 from topokrates.pathways.connect import connect_minima
 from topokrates.pathways.interpolate import interpolate
@@ -22,7 +23,7 @@ from topokrates.pathways.saddle import find_saddles
 from topokrates.pathways.swift_climb import applies
 from topokrates.pathways.uphill import uphill
 from topokrates.progress import Silent
-from topokrates.relax import Status
+from topokrates.relax import Status, descend
 from topokrates.store import Store
 
 NETWORKS = json.loads((Path(__file__).parent / "lj_networks.json").read_text())
@@ -301,7 +302,25 @@ def test_many_climbs_are_as_one_each(minima, potentials, peroxide, kind):
         equal(broken[k], together[k])
 
 
-def test_an_estimate_becomes_a_transition_state_from_its_top(landscape, potentials):
+def test_the_guide_of_a_molecule_is_paid_for_once(peroxide, tmp_path):
+    """Searches in one call, and in calls that each take it up where the last one stopped."""
+    molecule, potential, internal = peroxide
+    (end,) = descend(potential, internal, [molecule.positions], 1e-6, lanes=1)
+    left = []
+    for calls in ([4], [1, 2, 4]):
+        database = tmp_path / f"{len(calls)}.db"
+        for saddles in calls:
+            with Landscape.create(molecule, potential.provenance(), database) as found:
+                if not len(found):
+                    found.add_minimum(end.energy, end.positions)
+                connect_minima(found, potential, saddles=saddles, batch=1)
+                left.append(account(found))
+    once, *_, often = left
+    assert once["spent"][2] > 0
+    assert often == once
+
+
+def test_an_estimate_becomes_a_transition_state_from_its_top(landscape, potentials, monkeypatch):
     """All bands were tried in vain; what the estimate knows is where to climb."""
     found, potential = landscape("LJ7"), potentials["LJ7"]
     whole = landscape("LJ7")
@@ -313,6 +332,7 @@ def test_an_estimate_becomes_a_transition_state_from_its_top(landscape, potentia
     for a, b in combinations(sorted(ids), 2):
         for way in WAYS:
             found.store.log_attempt(a, b, "nothing", way)
+    monkeypatch.setattr(connector, "attempts", lambda *_: pytest.fail("a band"))
     done = connect_minima(found, potential, saddles=0)
     assert done.attempts == 1
     (only,) = found.link_list

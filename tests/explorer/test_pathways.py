@@ -9,13 +9,14 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from topokrates.certify import CERTIFIED_FORCE, largest_force, modes
+from topokrates.certify import CERTIFIED_FORCE, largest_force, modes, rigid_motions
 from topokrates.identity import Matcher
 from topokrates.internals import coordinates
 from topokrates.landscape import Landscape
 from topokrates.model.analytic import LennardJones
 from topokrates.model.potential import REDUCED, CompiledPotential
 from topokrates.molecule import Molecule, dihedral, set_rotor
+from topokrates.pathways import saddle as saddle_module
 from topokrates.pathways.band import relax_band
 from topokrates.pathways.connect import connect_minima
 from topokrates.pathways.interpolate import interpolate
@@ -328,3 +329,41 @@ def test_a_guide_saves_products_and_changes_no_saddle(peroxide):
     for x, saddle in zip(guesses, led, strict=True):
         (alone,) = find_saddles(potential, internal, [x], nowhere[:1], guide)
         np.testing.assert_array_equal(alone.positions, saddle.positions)
+
+
+def test_a_guide_corrected_along_everything_is_the_exact_hessian(peroxide, monkeypatch):
+    molecule, potential, internal = peroxide
+    rng = np.random.default_rng(2)
+    guesses = [molecule.positions + rng.normal(scale=0.1, size=(4, 3)) for _ in range(4)]
+    directions = list(rng.normal(size=(4, 4, 3)))
+    poor = np.eye(internal.count) * 3.0
+    monkeypatch.setattr(saddle_module, "GUIDED", 1.0)
+    without = find_saddles(potential, internal, guesses, directions)
+    led = find_saddles(potential, internal, guesses, directions, poor)
+    for one, other in zip(without, led, strict=True):
+        assert other.gradient_calls == one.gradient_calls
+        np.testing.assert_allclose(other.positions, one.positions, atol=1e-6)
+
+
+def test_a_guide_is_made_exact_along_the_way(peroxide, monkeypatch):
+    """Of all directions the way up is the one that must be known, however stiff it is."""
+    molecule, potential, internal = peroxide
+    x = molecule.positions + np.random.default_rng(3).normal(scale=0.05, size=(4, 3))
+    bond = np.zeros((4, 3))
+    bond[2] = x[2] - x[0]  # the stiffest there is
+    asked = []
+    columns = type(potential).hessian_columns
+
+    def seen(self, positions, directions):
+        asked.append((positions, directions))
+        return columns(self, positions, directions)
+
+    monkeypatch.setattr(type(potential), "hessian_columns", seen)
+    guide = np.diag(np.linspace(50.0, 1.0, internal.count))  # bonds come first
+    find_saddles(potential, internal, [x], [bond], guide)
+    positions, directions = asked[0]
+    rigid = rigid_motions(positions)
+    way = bond.ravel() - rigid @ (rigid.T @ bond.ravel())
+    basis = directions.reshape(len(directions), -1)
+    np.testing.assert_allclose(basis @ basis.T, np.eye(len(basis)), atol=1e-9)
+    assert np.linalg.norm(basis @ way) == pytest.approx(np.linalg.norm(way), rel=1e-6)

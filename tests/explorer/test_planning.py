@@ -103,16 +103,21 @@ def test_the_nearest_clusters_are_those_of_all_superpositions():
 
 def test_of_many_clusters_the_fingerprints_decide(monkeypatch):
     """A superposition of clusters takes 30 ms, and of pairs there are millions."""
-    rng = np.random.default_rng(0)
-    landscape, planner = drawn(rng.uniform(0, 9, (12, 2)))
-    distances, east = planner.distances, [m.positions[0, 0] for m in landscape.minimum_list]
-    assert distances.between(1, 2) > abs(east[0] - east[1])
+    places = np.random.default_rng(0).uniform(0, 9, (12, 2))
     monkeypatch.setattr(distances_module, "MANY", 11)
+    landscape, planner = drawn(places[:11])
+    distances = planner.distances
+    # few: superpositions, and what they say is forgotten when there are many
+    apart = np.linalg.norm(places[:, None] - places, axis=2)
+    for name in range(1, 12):
+        expected = brute(lambda a, b: apart[a - 1, b - 1], range(1, 12), name, 4)
+        assert distances.nearest(name, 4) == expected
+    landscape.add_minimum(11.0, at(*places[11]))
     asked = landscape.matcher.asked
     for name in range(1, 13):
-        expected = brute(lambda a, b: abs(east[a - 1] - east[b - 1]), range(1, 13), name, 4)
+        expected = brute(lambda a, b: abs(places[a - 1] - places[b - 1])[0], range(1, 13), name, 4)
         assert distances.nearest(name, 4) == expected
-    assert distances.between(1, 2) == pytest.approx(abs(east[0] - east[1]))
+    assert distances.between(1, 2) == pytest.approx(abs(places[0] - places[1])[0])
     assert landscape.matcher.asked == asked
 
 

@@ -87,7 +87,7 @@ def _minimise(
 ) -> tuple[float, np.ndarray] | None:
     from rdkit.Chem import rdForceFieldHelpers
 
-    from topokrates.identity import Kind, changes
+    from topokrates.identity.matching import Kind, changes
     from topokrates.molecule import set_rotor
 
     x = molecule.positions

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from structures import cluster_starts, hot_starts
 
-from topokrates.certify import Certificate, certify, certify_all
-from topokrates.internals import Coordinates, coordinates
 from topokrates.model.potential import CompiledPotential, Potential
 from topokrates.molecule import Molecule
-from topokrates.relax import Descent, Status, Usage, descend
+from topokrates.relaxation.certify import Certificate, certify, certify_all
+from topokrates.relaxation.internals import Coordinates, coordinates
+from topokrates.relaxation.relax import Descent, Status, Usage, descend
 
 PLATEAU = 1e-3  # eV: a polish that goes down further began on a plateau, not in a minimum
 

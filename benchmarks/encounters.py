@@ -65,11 +65,11 @@ def of_ours(
     Without the store and without certificates, which change nothing of a walk. `shares` are those
     settings of the search that are not left as they are.
     """
-    from topokrates.integrity import changes
-    from topokrates.internals import coordinates
+    from topokrates.identity.integrity import changes
     from topokrates.model.analytic import LennardJones
     from topokrates.molecule import Molecule
-    from topokrates.relax import Status, descend
+    from topokrates.relaxation.internals import coordinates
+    from topokrates.relaxation.relax import Status, descend
     from topokrates.search import basin_hopping as search
     from topokrates.search.state import Outcome
 

@@ -86,7 +86,7 @@ def peptide(options: argparse.Namespace) -> dict[str, Any]:
     from conformers import conformers
     from tables import table
 
-    from topokrates.identity import Matcher
+    from topokrates.identity.matching import Matcher
     from topokrates.molecule import Molecule
 
     molecule = Molecule.from_text(options.molecule)
@@ -171,10 +171,10 @@ def cluster(name: str, quenches: int, options: argparse.Namespace) -> dict[str, 
     import numpy as np
     from tables import table
 
-    from topokrates.identity import Matcher
-    from topokrates.index import MinimumIndex
+    from topokrates.identity.index import MinimumIndex
+    from topokrates.identity.matching import Matcher
     from topokrates.molecule import Molecule
-    from topokrates.records import Minimum
+    from topokrates.storage.records import Minimum
 
     molecule = Molecule.from_text(name)
     begin = time.perf_counter()
@@ -220,11 +220,11 @@ def _cluster_minima(molecule: Any, quenches: int, seed: int) -> tuple[Any, Any]:
     import numpy as np
     from structures import cluster_starts
 
-    from topokrates.certify import certify_all
-    from topokrates.identity import changes
-    from topokrates.internals import coordinates
+    from topokrates.identity.matching import changes
     from topokrates.model import models
-    from topokrates.relax import Status, descend
+    from topokrates.relaxation.certify import certify_all
+    from topokrates.relaxation.internals import coordinates
+    from topokrates.relaxation.relax import Status, descend
 
     potential = models.load("LJ").bind(molecule.numbers)
     frame = coordinates(molecule.bonds, molecule.positions)

@@ -7,7 +7,7 @@ Starts: for peptides 60 fs of dynamics at 800 K from a minimum (SO3LR in float32
 force of 1e-3 eV/Å (epsilon/sigma for LJ38) and then certified: 1e-4, and a positive Hessian in
 float64.
 
-- ours: `topokrates.relax.descend` in float32 with 64 lanes, then `certify_all` without hints.
+- ours: `relax.descend` in float32 with 64 lanes, then `certify_all` without hints.
   Descents run twice, before and after the others; their time is the mean of both.
 - ASE L-BFGS, ASE FIRE and Sella (order 0, internal coordinates; Cartesian ones for a cluster) on
   the same starts and the same potential through our ASE calculator, one start at a time; the polish
@@ -203,7 +203,7 @@ def molecule(text: str, options: argparse.Namespace, peer: Any) -> dict[str, Any
 
 
 def ours_row(first: Any, again: Any) -> list[Any]:
-    from topokrates.relax import Status
+    from topokrates.relaxation.relax import Status
 
     rested = [d for d in first.descents if d.status is Status.CONVERGED]
     certified = sum(c.status is Status.CERTIFIED for c in first.certificates)

@@ -79,7 +79,7 @@ def peptides(options: argparse.Namespace) -> list[list[Any]]:
 def prepared(name: str, model: str | None, quenches: int, lowest: int, count: int) -> Any:
     """A landscape without links, and the nearest pairs of its lowest minima."""
     from topokrates import explore
-    from topokrates.identity import Matcher
+    from topokrates.identity.matching import Matcher
 
     chosen = {} if model is None else {"model": model}
     landscape = explore(name, quenches=quenches, walkers=8, seed=0, connect=False, **chosen)
@@ -91,11 +91,11 @@ def prepared(name: str, model: str | None, quenches: int, lowest: int, count: in
 def room(landscape: Any, model: str | None) -> Any:
     """What attempts need."""
     from topokrates.exploration import potential_of
-    from topokrates.identity import Matcher
-    from topokrates.internals import coordinates
+    from topokrates.identity.matching import Matcher
     from topokrates.model import models
     from topokrates.pathways.attempt import Room
     from topokrates.pathways.saddle import internal_hessian
+    from topokrates.relaxation.internals import coordinates
 
     molecule = landscape.molecule
     potential = potential_of(molecule, models.load(model or "LJ"))

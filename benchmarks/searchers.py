@@ -100,7 +100,7 @@ def search(
     name: str, molecule: Any, force_field: Any, options: argparse.Namespace, work: Path
 ) -> dict[str, Any]:
     """A search of the package, to its number of quenches."""
-    from topokrates import terminal
+    from topokrates.cli import terminal
     from topokrates.exploration import explore
 
     path, began = work / f"{name}-{options.seed}.db", time.perf_counter()
@@ -225,7 +225,7 @@ def peer(run: dict[str, Any], path: Path, molecule: Any, potential: Any, work: P
 def overlap(runs: list[dict[str, Any]]) -> dict[str, int]:
     """How many minima each two searches share."""
     from topokrates.landscape import Landscape
-    from topokrates.records import located
+    from topokrates.storage.records import located
 
     found = {}
     for k, one in enumerate(runs):

@@ -47,8 +47,8 @@ def main() -> None:
         sys.exit("error: give at least 1 minimum and repeat")
     import numpy as np
 
-    from topokrates.disconnectivity import Metric, disconnectivity_tree
-    from topokrates.pictures import save_static
+    from topokrates.drawing.disconnectivity import Metric, disconnectivity_tree
+    from topokrates.drawing.pictures import save_static
 
     rng = np.random.default_rng(options.seed)
     energies = {i + 1: float(e) for i, e in enumerate(rng.random(options.minima))}

@@ -10,7 +10,7 @@ from typing import Any
 
 from topokrates.analysis.harmonics import own_potential
 from topokrates.defaults import MODEL, QUENCHES, SEARCHER, WALKERS
-from topokrates.integrity import allowed_kinds
+from topokrates.identity.integrity import allowed_kinds
 from topokrates.landscape import Landscape
 from topokrates.model import models
 from topokrates.model.errors import InputError

@@ -20,15 +20,15 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from topokrates.certify import certify
-from topokrates.identity import changes
-from topokrates.internals import Coordinates, coordinates
+from topokrates.identity.matching import changes
 from topokrates.model.errors import InputError
 from topokrates.model.models import ForceField
 from topokrates.model.potential import Potential
 from topokrates.molecule import Molecule
 from topokrates.perception import check_geometry
-from topokrates.relax import Status, descend
+from topokrates.relaxation.certify import certify
+from topokrates.relaxation.internals import Coordinates, coordinates
+from topokrates.relaxation.relax import Status, descend
 
 SIZES = 8  # arrays are padded to multiples of this many atoms
 LANES = 16  # structures that are relaxed side by side

@@ -19,8 +19,8 @@ import numpy as np
 from topokrates import graphs, summary, tables
 from topokrates.analysis import harmonics
 from topokrates.analysis import tables as analysis
-from topokrates.index import Matches, MinimumIndex
-from topokrates.integrity import allowed_kinds
+from topokrates.identity.index import Matches, MinimumIndex
+from topokrates.identity.integrity import allowed_kinds
 from topokrates.links import compare
 from topokrates.provenance import (
     read_molecule,
@@ -28,8 +28,8 @@ from topokrates.provenance import (
     refuse_other_molecule,
     refuse_other_potential,
 )
-from topokrates.records import Link, Minimum, finite
-from topokrates.store import Store
+from topokrates.storage.records import Link, Minimum, finite
+from topokrates.storage.store import Store
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from topokrates.analysis.harmonics import Harmonics
     from topokrates.analysis.tables import Ids
-    from topokrates.disconnectivity import Tree
+    from topokrates.drawing.disconnectivity import Tree
     from topokrates.model.potential import Potential
     from topokrates.molecule import Molecule
     from topokrates.pathways.connect import Connected
@@ -82,7 +82,7 @@ class Landscape:
         `provenance` says what the potential is, JSON-able, at least `name` and
         `units: {energy, length}`. An existing database keeps its own copy of the molecule, the
         start geometry included. `allow` names kinds of changed structures that are kept (see
-        `topokrates.integrity`). Raises InputError if it holds another molecule or another
+        `topokrates.identity.integrity`). Raises InputError if it holds another molecule or another
         potential, or allows other kinds; software versions, floating-point type and device may
         differ.
         """
@@ -159,7 +159,7 @@ class Landscape:
     @property
     def matcher(self) -> Matches:
         if self._matcher is None:
-            from topokrates.identity import Matcher
+            from topokrates.identity.matching import Matcher
 
             self._matcher = Matcher(self.molecule, allow=self.allow)
         return self._matcher
@@ -354,10 +354,10 @@ class Landscape:
         """The disconnectivity graph; draw it with its `figure` or `save`.
 
         Of energies, or of free energies at a temperature (K; epsilon/k_B). The other options
-        (levels, what is hidden, order, colour) are those of `topokrates.charting.chart`; energies
+        (levels, what is hidden, order, colour) are those of `charting.chart`; energies
         in kcal/mol (epsilon for Lennard-Jones particles).
         """
-        from topokrates.charting import chart
+        from topokrates.drawing.charting import chart
 
         if free_energy_at is not None:
             options |= analysis.heights(self, self.frequencies(), free_energy_at)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from topokrates.records import Link
+from topokrates.storage.records import Link
 
 LINK_ENERGY_TOLERANCE = 1e-5  # eV or epsilon
 

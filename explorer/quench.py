@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from topokrates.certify import Certificate, certify, certify_all
-from topokrates.integrity import Change, allowed, changes
-from topokrates.internals import coordinates
+from topokrates.identity.integrity import Change, allowed, changes
 from topokrates.landscape import Landscape
 from topokrates.model.potential import Potential
-from topokrates.relax import Descent, Status, descend
+from topokrates.relaxation.certify import Certificate, certify, certify_all
+from topokrates.relaxation.internals import coordinates
+from topokrates.relaxation.relax import Descent, Status, descend
 
 # A descent to 1e-3 eV/Å that ends this close in energy to a stored minimum, and in its shape, is
 # a visit: on a mode as soft as 0.003 eV/Å^2 it is 1.7e-4 eV above. A plateau 5 meV above one is

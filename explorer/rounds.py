@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from topokrates.certify import Certificate
 from topokrates.landscape import Landscape
 from topokrates.model.potential import Potential
 from topokrates.progress import Progress
 from topokrates.quench import Quencher, Settled
-from topokrates.records import QuenchRecord
-from topokrates.relax import Status
+from topokrates.relaxation.certify import Certificate
+from topokrates.relaxation.relax import Status
 from topokrates.search import configured, searcher_module
 from topokrates.search.state import Outcome, pack, unpack
 from topokrates.stopping import Rules, Tally
+from topokrates.storage.records import QuenchRecord
 
 WAITING = "waiting"  # a descent that converged and is not settled yet
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from topokrates.model.errors import InputError
-from topokrates.records import QuenchRecord
+from topokrates.storage.records import QuenchRecord
 
 
 class Coverage(NamedTuple):

@@ -42,7 +42,7 @@ def html(landscape: Landscape) -> str:
     """What a notebook shows: the line, a drawing of the tree, the lowest minima."""
     parts = [f"<p><b>Landscape of {escape(_title(landscape))}</b></p>"]
     if len(landscape):
-        from topokrates.thumbnail import thumbnail
+        from topokrates.drawing.thumbnail import thumbnail
 
         # only what is close to the lowest minimum shows at this size
         parts.append(thumbnail(landscape.disconnectivity_graph(lowest=MOST_DRAWN)))

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from topokrates.model.errors import InputError
-from topokrates.records import CONNECTING, located
 from topokrates.stopping import Coverage
+from topokrates.storage.records import CONNECTING, located
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -273,7 +273,7 @@ class CompiledPotential(Potential):
 
     def _padded(self, array: np.ndarray) -> np.ndarray:
         array = np.asarray(array, self.dtype)
-        missing = self._atoms - array.shape[1]
+        missing: int = self._atoms - array.shape[1]
         return np.pad(array, ((0, 0), (0, missing), (0, 0))) if missing else array
 
     @property

@@ -66,7 +66,7 @@ landscape.disconnectivity_graph().figure()
 # ## Where the minima lie
 
 # %%
-from topokrates.scatter import ramachandran_figure
+from topokrates.drawing.scatter import ramachandran_figure
 
 ramachandran_figure(landscape)
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from topokrates import internals, quench
+from topokrates import quench
 from topokrates.model import models, parameters, programs
 from topokrates.model.errors import InputError
 from topokrates.model.network import NetworkForceField
+from topokrates.relaxation import internals
 
 # All of SO3LR's switches on, as small as two layers can be.
 ARCHITECTURE = {

@@ -25,7 +25,7 @@ def test_snippet_runs(snippet, tmp_path, monkeypatch, capsys):
 
 
 def test_commands_parse():
-    from topokrates import cli
+    from topokrates.cli import app as cli
 
     block = README.split("## On the command line")[1].split("##")[0]
     commands = re.findall(r"^    topokrates (\w+)", block, re.MULTILINE)

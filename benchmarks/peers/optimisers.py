@@ -14,9 +14,9 @@ from ase import Atoms
 from ase.optimize import FIRE, LBFGS
 
 from peers.client import PeerError, Torch, pack, unpack
-from topokrates.certify import modes
 from topokrates.model.ase import ForceFieldCalculator
 from topokrates.model.errors import InputError
+from topokrates.relaxation.certify import modes
 
 TITLES = {
     "lbfgs": "ASE L-BFGS",

@@ -16,7 +16,7 @@ from topokrates.links import LINK_ENERGY_TOLERANCE
 from topokrates.model.errors import InputError
 from topokrates.progress import Progress, Silent
 from topokrates.provenance import IMPORTED, refuse_other_potential
-from topokrates.records import Link, Minimum, VibrationRecord, located
+from topokrates.storage.records import Link, Minimum, VibrationRecord, located
 
 if TYPE_CHECKING:
     from topokrates.landscape import Landscape

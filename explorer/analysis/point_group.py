@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 from topokrates.analysis.vibrations import LINE
+from topokrates.identity.superposition import rotations
 from topokrates.model.errors import InputError
-from topokrates.superposition import rotations
 
 TOLERANCE = 0.05  # Å or sigma: a quarter of the least distance at which structures differ
 EIGEN_TOLERANCES = (1e-3, 1e-2, 3e-2)  # of moments of inertia; 1e-2 is pymatgen's own

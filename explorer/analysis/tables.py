@@ -249,7 +249,7 @@ def passages(
 def heights(
     landscape: Landscape, harmonics: Harmonics, temperature: float, **options: Any
 ) -> dict[str, Any]:
-    """What `topokrates.charting.chart` needs to draw free energies."""
+    """What `topokrates.drawing.charting.chart` needs to draw free energies."""
     energies, links = free_energy_levels(landscape, harmonics, temperature, **options)
     unit = scale_of(landscape).temperature
     return {

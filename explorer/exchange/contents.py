@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from topokrates import provenance
-from topokrates.integrity import Kind
+from topokrates.identity.integrity import Kind
 from topokrates.landscape import KCAL_MOL_PER_EV, Landscape
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule
-from topokrates.records import Link, Minimum, VibrationRecord
+from topokrates.storage.records import Link, Minimum, VibrationRecord
 
 # eV per unit; the hartree of CODATA 2022
 MOLECULAR_UNITS = {
@@ -43,7 +43,7 @@ class Contents:
         potential: what the file calls its potential, if it does.
         unit: of all energies, if the file says so.
         molecule: None where the file does not say all about it.
-        allow: kinds of changed structures among the minima (see `topokrates.integrity`).
+        allow: kinds of changed structures among the minima (see `topokrates.identity.integrity`).
         vibrations: of those minima and links of which they are known.
     """
 

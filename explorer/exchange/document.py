@@ -12,7 +12,7 @@
 Numbers have all the digits that make them the same to the bit when read. Positions are (N, 3) or
 null. `molecule` is that of `Molecule.to_json`, `provenance` that of the database; `allow` names
 the kinds of changed structures that it keeps, `vibrations` what has been computed of them (see
-`topokrates.records.VibrationRecord`); none, where they are missing.
+`topokrates.storage.records.VibrationRecord`); none, where they are missing.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 
 from topokrates.exchange.contents import Contents, coordinates, ordered, units
-from topokrates.integrity import allowed_kinds
+from topokrates.identity.integrity import allowed_kinds
 from topokrates.landscape import Landscape
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule
-from topokrates.records import Link, Minimum, VibrationRecord
+from topokrates.storage.records import Link, Minimum, VibrationRecord
 from topokrates.tables import replacing
 
 FORMAT = "topokrates landscape"

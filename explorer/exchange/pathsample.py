@@ -39,7 +39,7 @@ from topokrates.exchange.contents import Contents, all_or_none, coordinates, ord
 from topokrates.landscape import Landscape
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule
-from topokrates.records import Link, Minimum
+from topokrates.storage.records import Link, Minimum
 
 NO_FREQUENCIES = 1.0
 NO_SYMMETRY = 1

@@ -28,13 +28,13 @@ from typing import Any
 
 import numpy as np
 
-from topokrates import sqlite
 from topokrates.exchange.contents import Contents, coordinates, ordered
 from topokrates.landscape import Landscape
 from topokrates.model.errors import InputError
 from topokrates.model.pickles import numpy_array, unpickle
 from topokrates.molecule import Molecule
-from topokrates.records import Link, Minimum
+from topokrates.storage import sqlite
+from topokrates.storage.records import Link, Minimum
 from topokrates.tables import replacing
 
 USER_DATA = "topokrates"  # the key of ours in user_data

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from topokrates.exchange.contents import Contents
-from topokrates.integrity import Kind, allowed, changes
+from topokrates.identity.integrity import Kind, allowed, changes
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule
 

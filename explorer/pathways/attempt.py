@@ -9,16 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from topokrates.identity import Matcher, changes
-from topokrates.internals import Coordinates
+from topokrates.identity.matching import Matcher, changes
 from topokrates.landscape import Minimum
 from topokrates.model.potential import Potential
 from topokrates.molecule import Molecule
 from topokrates.pathways.band import Band, relax_bands
 from topokrates.pathways.interpolate import interpolate, superimposed
 from topokrates.pathways.saddle import Saddle, find_saddles
-from topokrates.records import located
-from topokrates.relax import Descent, Status, descend
+from topokrates.relaxation.internals import Coordinates
+from topokrates.relaxation.relax import Descent, Status, descend
+from topokrates.storage.records import located
 
 IMAGES, MOST_IMAGES = 11, 41
 SPACING = 1.0  # Å or sigma, of whole structures: longer paths get more images

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from topokrates.internals import Coordinates
 from topokrates.model.potential import Potential
-from topokrates.polish import Gradients, Request, answer
+from topokrates.relaxation.internals import Coordinates
+from topokrates.relaxation.polish import Gradients, Request, answer
 
 STEPS = 30
 MEMORY = 5  # pairs of steps and force changes that L-BFGS keeps

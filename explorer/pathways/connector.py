@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from topokrates.certify import Certificate
-from topokrates.identity import Matcher
+from topokrates.identity.matching import Matcher
 from topokrates.landscape import Landscape, Link
 from topokrates.links import LINK_ENERGY_TOLERANCE
 from topokrates.model.potential import Potential
@@ -26,8 +25,9 @@ from topokrates.pathways.swift_climb import applies
 from topokrates.pathways.uphill import uphill
 from topokrates.progress import Progress
 from topokrates.quench import Quencher
-from topokrates.records import CONNECTING, located
-from topokrates.relax import Status
+from topokrates.relaxation.certify import Certificate
+from topokrates.relaxation.relax import Status
+from topokrates.storage.records import CONNECTING, located
 
 ATTEMPTS_PER_MINIMUM, LEAST_ATTEMPTS = 4, 20
 BATCH = 8  # attempts to a round

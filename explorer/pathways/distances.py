@@ -11,9 +11,9 @@ import bisect
 
 import numpy as np
 
-from topokrates.identity import Matcher
+from topokrates.identity.matching import Matcher
 from topokrates.landscape import Landscape
-from topokrates.records import located
+from topokrates.storage.records import located
 
 MANY = 300  # minima of a cluster
 

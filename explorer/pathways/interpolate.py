@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from topokrates.internals import Coordinates
+from topokrates.relaxation.internals import Coordinates
 
 SUBSTEPS = 4  # between two images: a step of q must stay small for B to hold
 

@@ -21,16 +21,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from topokrates.certify import (
+from topokrates.model.potential import Potential
+from topokrates.pathways import swift_climb
+from topokrates.relaxation.certify import (
     CERTIFIED_FORCE,
     HESSIAN_REACH,
 )
-from topokrates.davidson import corrected
-from topokrates.internals import Coordinates
-from topokrates.model.potential import Potential
-from topokrates.modes import Modes, modes, rigid_motions
-from topokrates.pathways import swift_climb
-from topokrates.polish import (
+from topokrates.relaxation.davidson import corrected
+from topokrates.relaxation.internals import Coordinates
+from topokrates.relaxation.modes import Modes, modes, rigid_motions
+from topokrates.relaxation.polish import (
     PUSH,
     Curvature,
     Gradient,
@@ -41,7 +41,7 @@ from topokrates.polish import (
     largest_force,
     softest_modes,
 )
-from topokrates.relax import Status
+from topokrates.relaxation.relax import Status
 
 MAX_STEPS = 100
 NEAR = 1e-3  # eV/Å: here the exact Hessian and Newton steps take over

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from topokrates.internals import Coordinates
 from topokrates.model.potential import CompiledPotential, EnergyFunction, Potential
+from topokrates.relaxation.internals import Coordinates
 
 LANES = 8  # of a program, always: so that a lane gets the same bits whoever is beside it
 MAX_STEPS = 120

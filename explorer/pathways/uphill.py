@@ -14,14 +14,14 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from topokrates.internals import Coordinates
 from topokrates.model.potential import Potential
-from topokrates.modes import Modes, modes
 from topokrates.molecule import Molecule
 from topokrates.pathways.attempt import Climb
 from topokrates.pathways.swift_climb import applies
-from topokrates.records import Minimum, located
+from topokrates.relaxation.internals import Coordinates
+from topokrates.relaxation.modes import Modes, modes
 from topokrates.search import escape
+from topokrates.storage.records import Minimum, located
 
 SOFT_MODES = 6  # of a molecule, each tried both ways
 STEPS = 0.1, 0.3  # along a mode, of the atom that moves most, Å or sigma

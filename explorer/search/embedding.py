@@ -11,7 +11,7 @@ import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom
 
-from topokrates.integrity import changes
+from topokrates.identity.integrity import changes
 from topokrates.molecule import Molecule
 from topokrates.perception import assign_orders, with_positions
 

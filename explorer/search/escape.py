@@ -12,9 +12,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from topokrates.certify import rigid_motions
-from topokrates.internals import Coordinates
 from topokrates.model.potential import Potential
+from topokrates.relaxation.certify import rigid_motions
+from topokrates.relaxation.internals import Coordinates
 
 SOFTEST = 0.05  # eV/Å^2: below this all motions are equally soft
 LONGEST = 400  # steps of dynamics

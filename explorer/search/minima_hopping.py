@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from topokrates.internals import coordinates
 from topokrates.model.potential import Potential
 from topokrates.molecule import Molecule
+from topokrates.relaxation.internals import coordinates
 from topokrates.search import escape, moves
 from topokrates.search.state import Outcome, generator
 

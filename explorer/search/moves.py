@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from topokrates.integrity import changes
+from topokrates.identity.integrity import changes
 from topokrates.molecule import Molecule, Rotor, set_rotor
 from topokrates.search.cluster_moves import random_cluster
 from topokrates.search.embedding import embedded

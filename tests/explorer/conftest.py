@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from topokrates import cli
-from topokrates.internals import coordinates
+from topokrates.cli import app as cli
 from topokrates.landscape import Landscape
 from topokrates.model.errors import InputError
 from topokrates.model.potential import REDUCED, CompiledPotential
 from topokrates.molecule import Molecule
 from topokrates.progress import Silent
+from topokrates.relaxation.internals import coordinates
 
 LJ = {"name": "LJ", "units": {"energy": "epsilon", "length": "sigma"}, "version": "1"}
 
@@ -41,7 +41,7 @@ class Program:
 
     @staticmethod
     def command(*arguments: str) -> list[str]:
-        code = "import sys; from topokrates.cli import main; sys.exit(main())"
+        code = "import sys; from topokrates.cli.app import main; sys.exit(main())"
         return [sys.executable, "-c", code, *arguments]
 
     def __call__(self, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:

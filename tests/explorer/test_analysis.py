@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from topokrates import cli, exchange
+from topokrates import exchange
 from topokrates.analysis.harmonics import own_potential
 from topokrates.analysis.tables import heights
+from topokrates.cli import app as cli
 from topokrates.landscape import Landscape
 from topokrates.model import models
 from topokrates.model.analytic import LennardJones
 from topokrates.molecule import Molecule
-from topokrates.records import Link, Minimum
+from topokrates.storage.records import Link, Minimum
 
 LJ7 = Path(__file__).parent / "lj7.json"
 T = 0.2  # epsilon/k_B

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from topokrates.animation import FRAMES, framed, path_frames
-from topokrates.identity import Matcher
+from topokrates.drawing.animation import FRAMES, framed, path_frames
+from topokrates.identity.matching import Matcher
 from topokrates.molecule import Molecule, set_rotor
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from topokrates.disconnectivity import Metric, disconnectivity_tree
+from topokrates.drawing.disconnectivity import Metric, disconnectivity_tree
 
 ENERGY = st.integers(0, 12).map(lambda k: k / 4)
 

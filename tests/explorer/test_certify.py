@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from topokrates.certify import (
+from topokrates.model.analytic import LennardJones
+from topokrates.relaxation.certify import (
     CERTIFIED_DECREASE,
     CERTIFIED_FORCE,
     Hint,
@@ -15,9 +16,8 @@ from topokrates.certify import (
     modes,
     rigid_motions,
 )
-from topokrates.internals import coordinates
-from topokrates.model.analytic import LennardJones
-from topokrates.relax import Status
+from topokrates.relaxation.internals import coordinates
+from topokrates.relaxation.relax import Status
 from topokrates.search.cluster_moves import random_cluster
 
 BOND = 2 ** (1 / 6)

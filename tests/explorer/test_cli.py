@@ -16,7 +16,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule as ase_molecule
 
-from topokrates import cli
+from topokrates.cli import app as cli
 from topokrates.model import weights
 
 COMMANDS = ("explore", "show", "plot", "export", "import", "relax", "evaluate", "models")
@@ -83,7 +83,7 @@ def needs_so3lr() -> None:
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys, topokrates.cli; topokrates.cli.main(['explore', '--help']);"
+        "import sys, topokrates.cli.app; topokrates.cli.app.main(['explore', '--help']);"
         "print({'jax', 'numpy', 'rdkit', 'ase', 'pandas'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

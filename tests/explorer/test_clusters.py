@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
 
-from topokrates.clusters import match_clusters
-from topokrates.identity import Matcher, changes
+from topokrates.identity.clusters import match_clusters
+from topokrates.identity.matching import Matcher, changes
 from topokrates.molecule import Molecule
 
 LJ7 = (-16.505384, -15.935043, -15.593211, -15.533060)

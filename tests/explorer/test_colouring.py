@@ -2,11 +2,11 @@
 
 import pytest
 
-from topokrates.colouring import NEUTRAL, OTHER, PALETTE, Colouring
-from topokrates.disconnectivity import disconnectivity_tree
+from topokrates.drawing.colouring import NEUTRAL, OTHER, PALETTE, Colouring
+from topokrates.drawing.disconnectivity import disconnectivity_tree
+from topokrates.drawing.plots import tree_figure
 from topokrates.model.errors import InputError
 from topokrates.observables import Observable
-from topokrates.plots import tree_figure
 
 ENERGIES = {1: 0.0, 2: 1.0, 3: 1.5, 4: 2.0}
 LINKS = [(1, 2, 3.0, True), (3, 4, 3.0, True), (2, 3, 6.0, True)]

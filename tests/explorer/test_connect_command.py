@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from topokrates import cli
+from topokrates.cli import app as cli
 from topokrates.landscape import Landscape
 
 KEYS = {

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from topokrates.davidson import PRECISE, softest
-from topokrates.internals import coordinates
 from topokrates.model.analytic import LennardJones
-from topokrates.modes import modes, rigid_motions
-from topokrates.relax import descend
+from topokrates.relaxation.davidson import PRECISE, softest
+from topokrates.relaxation.internals import coordinates
+from topokrates.relaxation.modes import modes, rigid_motions
+from topokrates.relaxation.relax import descend
 from topokrates.search.cluster_moves import random_cluster
 
 ATOMS = 13

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from topokrates.disconnectivity import Metric, disconnectivity_tree
+from topokrates.drawing.disconnectivity import Metric, disconnectivity_tree
 from topokrates.model.errors import InputError
 
 # Few distinct numbers, so that ties of minima, links and levels are the rule.

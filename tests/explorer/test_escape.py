@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from topokrates.certify import certify, rigid_motions
-from topokrates.internals import coordinates
 from topokrates.model.analytic import LennardJones
+from topokrates.relaxation.certify import certify, rigid_motions
+from topokrates.relaxation.internals import coordinates
 from topokrates.search import escape
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from topokrates import cli, exchange
+from topokrates import exchange
+from topokrates.cli import app as cli
 from topokrates.exchange.pathsample import moments_of_inertia
 from topokrates.landscape import KCAL_MOL_PER_EV, Landscape
 from topokrates.molecule import Molecule

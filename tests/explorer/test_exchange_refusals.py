@@ -6,10 +6,12 @@ import os
 import numpy as np
 import pytest
 
-from topokrates import cli, exchange, sqlite
+from topokrates import exchange
+from topokrates.cli import app as cli
 from topokrates.exchange.contents import units
 from topokrates.landscape import Landscape
 from topokrates.molecule import Molecule
+from topokrates.storage import sqlite
 
 FORMATS = exchange.FORMATS
 

@@ -7,7 +7,7 @@ import pytest
 
 from topokrates import explore
 from topokrates.exploration import potential_of
-from topokrates.identity import changes
+from topokrates.identity.matching import changes
 from topokrates.landscape import Landscape
 from topokrates.model import models
 from topokrates.model.analytic import LennardJones

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from topokrates.commands import file_name
+from topokrates.cli.commands import file_name
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from topokrates import cli
+from topokrates.cli import app as cli
 
 RELAX_KEYS = {
     "frame",

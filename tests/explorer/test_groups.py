@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from topokrates.identity import Matcher
+from topokrates.identity.matching import Matcher
 from topokrates.molecule import Molecule, set_rotor
 
 # The molecule, what moves about the bond, and into how many equal parts it divides a full turn.

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from topokrates.identity import Matcher, changes
+from topokrates.identity.matching import Matcher, changes
+from topokrates.identity.symmetry import Symmetry
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule, dihedral, set_rotor
-from topokrates.symmetry import Symmetry
 
 SMALL = {
     "ethanol": ("CCO", 12),

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from topokrates.identity import Matcher
-from topokrates.index import MinimumIndex
+from topokrates.identity.index import MinimumIndex
+from topokrates.identity.matching import Matcher
 from topokrates.landscape import Landscape
 from topokrates.links import compare
 from topokrates.molecule import Molecule, set_rotor
-from topokrates.records import Link, Minimum
+from topokrates.storage.records import Link, Minimum
 
 LJ = {"name": "lennard-jones", "units": {"energy": "epsilon", "length": "sigma"}}
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from topokrates.identity import Matcher
-from topokrates.integrity import Change, Kind, allowed, allowed_kinds, changes
+from topokrates.identity.integrity import Change, Kind, allowed, allowed_kinds, changes
+from topokrates.identity.matching import Matcher
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule, set_rotor
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from topokrates.internals import coordinates
 from topokrates.molecule import Molecule, dihedral
-from topokrates.stiffness import LOOSE, pair_springs
+from topokrates.relaxation.internals import coordinates
+from topokrates.relaxation.stiffness import LOOSE, pair_springs
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from topokrates.clusters import match_clusters
-from topokrates.identity import Matcher
+from topokrates.identity.clusters import match_clusters
+from topokrates.identity.matching import Matcher
 from topokrates.landscape import Landscape
 from topokrates.molecule import Molecule
 

@@ -6,10 +6,10 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from topokrates import sqlite
-from topokrates.database import SCHEMA_VERSION
-from topokrates.records import VibrationRecord
-from topokrates.store import Store
+from topokrates.storage import sqlite
+from topokrates.storage.database import SCHEMA_VERSION
+from topokrates.storage.records import VibrationRecord
+from topokrates.storage.store import Store
 
 POSITIONS = np.random.default_rng(0).normal(size=(4, 3))
 VIBRATION = VibrationRecord("minimum", 2, np.array([1 / 3]), np.ones(3), "C2", 2, 2, True)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from topokrates.integrity import changes
-from topokrates.internals import coordinates
+from topokrates.identity.integrity import changes
 from topokrates.model.analytic import LennardJones
 from topokrates.molecule import Molecule, dihedral
-from topokrates.relax import descend
+from topokrates.relaxation.internals import coordinates
+from topokrates.relaxation.relax import descend
 from topokrates.search import basin_hopping
 from topokrates.search.cluster_moves import (
     CONTACT,

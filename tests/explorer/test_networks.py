@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from topokrates.internals import coordinates
 from topokrates.landscape import Landscape
 from topokrates.model.analytic import LennardJones
 from topokrates.model.potential import CompiledPotential
@@ -23,8 +22,9 @@ from topokrates.pathways.saddle import find_saddles
 from topokrates.pathways.swift_climb import applies
 from topokrates.pathways.uphill import uphill
 from topokrates.progress import Silent
-from topokrates.relax import Status, descend
-from topokrates.store import Store
+from topokrates.relaxation.internals import coordinates
+from topokrates.relaxation.relax import Status, descend
+from topokrates.storage.store import Store
 
 NETWORKS = json.loads((Path(__file__).parent / "lj_networks.json").read_text())
 SADDLES = 30  # 20 are enough for LJ7, 10 are not

@@ -19,7 +19,7 @@ from topokrates.observables import (
     radius_of_gyration,
     unwrapped,
 )
-from topokrates.records import Minimum
+from topokrates.storage.records import Minimum
 
 PROVENANCE = {"name": "so3lr", "units": {"energy": "eV", "length": "Å"}}
 

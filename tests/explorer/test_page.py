@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from topokrates import pagedata
+from topokrates.drawing import pagedata
+from topokrates.drawing.report import write_report
 from topokrates.landscape import Landscape
 from topokrates.molecule import Molecule, set_rotor
-from topokrates.records import Link, Minimum
-from topokrates.report import write_report
+from topokrates.storage.records import Link, Minimum
 
 HERE = Path(__file__).parent
 specification = importlib.util.spec_from_file_location("browser", HERE / "browser.py")

@@ -9,9 +9,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from topokrates.certify import CERTIFIED_FORCE, largest_force, modes, rigid_motions
-from topokrates.identity import Matcher
-from topokrates.internals import coordinates
+from topokrates.identity.matching import Matcher
 from topokrates.landscape import Landscape
 from topokrates.model.analytic import LennardJones
 from topokrates.model.potential import REDUCED, CompiledPotential
@@ -22,7 +20,9 @@ from topokrates.pathways.connect import connect_minima
 from topokrates.pathways.interpolate import interpolate
 from topokrates.pathways.saddle import find_saddle, find_saddles, internal_hessian
 from topokrates.progress import Silent
-from topokrates.relax import Status, descend
+from topokrates.relaxation.certify import CERTIFIED_FORCE, largest_force, modes, rigid_motions
+from topokrates.relaxation.internals import coordinates
+from topokrates.relaxation.relax import Status, descend
 from topokrates.rounds import Search
 from topokrates.stopping import Rules
 

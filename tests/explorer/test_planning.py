@@ -7,7 +7,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from topokrates.identity import Matcher
+from topokrates.identity.matching import Matcher
 from topokrates.landscape import Landscape
 from topokrates.molecule import Molecule
 from topokrates.pathways import distances as distances_module

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from topokrates import cli
+from topokrates.cli import app as cli
 from topokrates.landscape import Landscape
 from topokrates.molecule import Molecule
-from topokrates.records import Link, Minimum
+from topokrates.storage.records import Link, Minimum
 
 LJ = {"name": "LJ", "units": {"energy": "epsilon", "length": "sigma"}, "version": "1"}
 

@@ -11,16 +11,16 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from topokrates import pagedata
-from topokrates.disconnectivity import Metric, disconnectivity_tree
-from topokrates.drawing import LABELS_WHEN_THIN
+from topokrates.drawing import pagedata
+from topokrates.drawing.disconnectivity import Metric, disconnectivity_tree
+from topokrates.drawing.pictures import STYLES, save_static
+from topokrates.drawing.plots import tree_figure
+from topokrates.drawing.report import report_html, write_report
+from topokrates.drawing.scales import LABELS_WHEN_THIN
+from topokrates.drawing.scatter import ramachandran_figure
 from topokrates.landscape import KCAL_MOL_PER_EV, Landscape
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule
-from topokrates.pictures import STYLES, save_static
-from topokrates.plots import tree_figure
-from topokrates.report import report_html, write_report
-from topokrates.scatter import ramachandran_figure
 
 PROVENANCE = {"name": "so3lr", "weights": "ab" * 32, "units": {"energy": "eV", "length": "Å"}}
 
@@ -172,7 +172,7 @@ def test_static_files_are_the_same_bytes_every_time(tree, tmp_path, kind, start)
 
 def test_another_process_writes_the_same_bytes(tmp_path):
     program = (
-        "from topokrates.disconnectivity import disconnectivity_tree as t;"
+        "from topokrates.drawing.disconnectivity import disconnectivity_tree as t;"
         "tree = t({1: -10.0, 2: -9.9}, [(1, 2, -9.6, True)], title='x');"
         "[tree.save(f'{name}.{kind}') for kind in ('svg', 'pdf')]"
     )
@@ -261,7 +261,7 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone(tree, tmp_path):
     save_static(tree, tmp_path / "a.svg")
     assert dict(mpl.rcParams) == before
     program = (
-        "import sys, topokrates.plots, topokrates.pictures;"
+        "import sys, topokrates.drawing.plots, topokrates.drawing.pictures;"
         "assert not {'plotly', 'matplotlib', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -12,7 +12,7 @@ from topokrates.model.errors import InputError
 from topokrates.model.potential import REDUCED, CompiledPotential
 from topokrates.molecule import Molecule
 from topokrates.quench import Quencher
-from topokrates.relax import Status
+from topokrates.relaxation.relax import Status
 from topokrates.search.cluster_moves import random_cluster
 
 pytestmark = pytest.mark.usefixtures("shared_coordinates")

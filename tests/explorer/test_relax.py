@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from topokrates.internals import coordinates
 from topokrates.model.analytic import LennardJones
 from topokrates.model.potential import REDUCED, CompiledPotential, Potential
 from topokrates.molecule import Molecule, dihedral, set_rotor
-from topokrates.relax import DESCENT_FORCE, Status, Usage, descend
+from topokrates.relaxation.internals import coordinates
+from topokrates.relaxation.relax import DESCENT_FORCE, Status, Usage, descend
 from topokrates.search.cluster_moves import random_cluster
 
 LJ7 = (-16.505384, -15.935043, -15.593211, -15.533060)

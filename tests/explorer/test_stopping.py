@@ -11,9 +11,9 @@ from topokrates.model.analytic import LennardJones
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule
 from topokrates.progress import Silent
-from topokrates.records import QuenchRecord
 from topokrates.rounds import Search
 from topokrates.stopping import Coverage, Rules, Tally
+from topokrates.storage.records import QuenchRecord
 
 
 def test_coverage_of_what_is_known():

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from topokrates.records import Link, Minimum, VibrationRecord
-from topokrates.store import Store
+from topokrates.storage.records import Link, Minimum, VibrationRecord
+from topokrates.storage.store import Store
 
 POSITIONS = np.random.default_rng(0).normal(size=(4, 3))
 VIBRATION = VibrationRecord(

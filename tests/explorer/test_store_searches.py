@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from topokrates import cli, sqlite
+from topokrates.cli import app as cli
 from topokrates.landscape import Landscape
 from topokrates.model.analytic import LennardJones
 from topokrates.model.errors import InputError
@@ -22,7 +22,8 @@ from topokrates.molecule import Molecule
 from topokrates.progress import Silent
 from topokrates.rounds import Search
 from topokrates.stopping import Rules
-from topokrates.store import Store
+from topokrates.storage import sqlite
+from topokrates.storage.store import Store
 
 WALKERS = 4
 QUENCHES = 80
@@ -49,7 +50,7 @@ def process(script, *arguments):
 WRITER = """
     import sys
     import numpy as np
-    from topokrates.store import Store
+    from topokrates.storage.store import Store
     store = Store.create(sys.argv[1], {"molecule": "X4"})
     search = store.search("key", {})
     for step in range(int(sys.argv[2])):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from topokrates.disconnectivity import disconnectivity_tree
+from topokrates.drawing.disconnectivity import disconnectivity_tree
 
 ENERGY = st.integers(0, 12).map(lambda k: k / 4)
 

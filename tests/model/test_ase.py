@@ -6,12 +6,12 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.lj import LennardJones as ASELennardJones
 
-from topokrates.certify import certify
-from topokrates.internals import coordinates
 from topokrates.model import models
 from topokrates.model.analytic import LennardJones
 from topokrates.model.ase import ASEForceField, ForceFieldCalculator
-from topokrates.relax import Status, descend
+from topokrates.relaxation.certify import certify
+from topokrates.relaxation.internals import coordinates
+from topokrates.relaxation.relax import Status, descend
 
 NO_BONDS = np.zeros((0, 2), int)
 

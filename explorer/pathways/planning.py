@@ -97,19 +97,31 @@ class Planner:
         return list(dict.fromkeys(gaps))
 
     def shortening(self, start: int, end: int) -> list[Gap]:
-        """Gaps across the highest pass between two minima, the nearest pairs first."""
+        """Gaps that may lead to a lower highest pass between two minima.
+
+        First the nearest pairs across it, on the path. Then what is missing between all that hangs
+        together with the one below that pass, and with the other: no lower path can do without.
+        """
         graph = self._verified()
         if not nx.has_path(graph, start, end):
             parts = [nx.node_connected_component(graph, name) for name in (start, end)]
             return self._missing(graph, parts[0], [parts[1]])
         forest = nx.minimum_spanning_tree(graph, weight="energy")
         path = nx.shortest_path(forest, start, end)
-        steps = list(pairwise(path))
-        highest = max(range(len(steps)), key=lambda k: forest.edges[steps[k]]["energy"])
+        passes = [forest.edges[step]["energy"] for step in pairwise(path)]
+        highest = max(range(len(passes)), key=passes.__getitem__)
         before, after = path[: highest + 1][-6:], path[highest + 1 :][:6]
         pairs = [(a, b) for a in before for b in after]
         pairs.sort(key=lambda pair: (self.distances.between(*pair), pair))
-        return self._open(pairs)
+        if gaps := self._open(pairs):
+            return gaps
+        limit = passes[highest]
+        below = graph.subgraph(m.id for m in self.landscape.minimum_list if m.energy < limit).copy()
+        below.remove_edges_from([
+            (a, b) for a, b, energy in below.edges(data="energy") if energy >= limit
+        ])  # fmt: skip
+        parts = [nx.node_connected_component(below, name) for name in (start, end)]
+        return self._missing(below, parts[0], [parts[1]])
 
     def _verified(self) -> nx.Graph:
         """Minima, and the lowest verified link of each pair."""
@@ -125,19 +137,10 @@ class Planner:
         paths = graph.copy()
         for name in graph:
             for other in self.distances.nearest(name, CANDIDATES):
-                self._offer(paths, name, other)
+                if other in graph:
+                    self._offer(paths, name, other)
+        self._bridge(paths, home, apart)
         gaps: list[Gap] = []
-        for part in apart:
-            count = CANDIDATES
-            rest = set(graph) - part
-            while not any(other in rest for name in part for other in paths[name]):
-                # everything near was tried in vain: look further
-                bridge = self.distances.bridge(part, rest, count)
-                for a, b in bridge:
-                    self._offer(paths, a, b)
-                if len(bridge) < count:
-                    break
-                count *= 4
         found: Any = nx.multi_source_dijkstra(paths, home, weight="weight")
         length, route = found
         for part in apart:
@@ -149,6 +152,28 @@ class Planner:
                 if not graph.has_edge(a, b):
                     gaps += self._open([(a, b)])
         return list(dict.fromkeys(gaps))
+
+    def _bridge(self, paths: nx.Graph, home: set[int], apart: list[set[int]]) -> None:
+        """Edges to what is farther away, for components that near ones do not lead home."""
+        islands: list[set[int]] = list(nx.connected_components(paths))
+        where = {name: k for k, island in enumerate(islands) for name in island}
+        count = CANDIDATES
+        for part in apart:
+            one = next(iter(part))
+            while islands[where[one]].isdisjoint(home):
+                island = islands[where[one]]
+                before = paths.number_of_edges()
+                nearest = self.distances.bridge(island, set(paths) - island, count)
+                for a, b in nearest:
+                    self._offer(paths, a, b)
+                if paths.number_of_edges() > before:
+                    islands = list(nx.connected_components(paths))
+                    where = {name: k for k, island in enumerate(islands) for name in island}
+                    count = CANDIDATES
+                elif len(nearest) < count:
+                    break  # all was tried in vain
+                else:
+                    count *= 4
 
     def _offer(self, paths: nx.Graph, a: int, b: int) -> None:
         """An edge for a pair that may still be tried."""

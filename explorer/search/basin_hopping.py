@@ -107,7 +107,7 @@ def settings(molecule: Molecule) -> Settings:
     A peptide's walkers run at k_B T = 0.1 eV (1160 K), so that minima up to 10 kcal/mol are seen.
     """
     if molecule.is_cluster:
-        return Settings(0.8, 0.4, 0.1, 1.0, 0.5, surface=0.1, symmetry=0.2)
+        return Settings(0.8, 0.4, 0.1, 1.0, 0.5, surface=0.05, symmetry=0.2)
     shares = {"side_chains": 0.1, "crankshaft": 0.1}
     return Settings(0.1, 2 * np.pi / 3, np.pi / 6, np.pi, 0.5, **shares, draws=8)
 

@@ -11,6 +11,7 @@ from topokrates.identity.matching import Matcher
 from topokrates.landscape import Landscape
 from topokrates.molecule import Molecule
 from topokrates.pathways import distances as distances_module
+from topokrates.pathways import planning
 from topokrates.pathways.connect import check_options, connect_minima
 from topokrates.pathways.distances import Distances
 from topokrates.pathways.planning import LONG, SHORT, TOP, Gap, Planner
@@ -347,7 +348,37 @@ def test_shortening_goes_across_the_highest_step():
     # another way over a lower pass: its highest step is what counts now
     link(landscape, 1, 5, 8.5)
     assert {gap[:2] for gap in planner.shortening(1, 2)} == {(1, 5), (1, 2)}
-    assert len(exhaust(planner, 4, lambda: planner.shortening(1, 2))) == 4
+    tried = exhaust(planner, 12, lambda: planner.shortening(1, 2))
+    assert {gap[:2] for gap in tried[:4]} == {(1, 5), (1, 2)}
+    # then whatever may lead from 1, 3 and 4 to 2 and 5 below the pass, the nearest first
+    assert tried[4] == Gap(4, 5, SHORT)
+    assert {gap[:2] for gap in tried[4:]} == {(2, 3), (2, 4), (3, 5), (4, 5)}
+
+
+def test_shortening_stays_below_the_pass_and_goes_over_others():
+    """No lower path touches a minimum above the pass; one in a gap halves it."""
+    places = [(0,), (10,), (5,), (5.1,)]
+    landscape, planner = drawn(places, energies=[0.0, 1.0, 2.0, 50.0])
+    link(landscape, 1, 2, 20.0)
+    planner.tried |= {Gap(1, 2, way) for way in (SHORT, LONG)}
+    assert {gap[:2] for gap in planner.shortening(1, 2)} == {(1, 3), (2, 3)}
+    tried = exhaust(planner, 4, lambda: planner.shortening(1, 2))
+    assert not any(4 in gap[:2] for gap in tried)
+
+
+def test_islands_of_near_minima_are_bridged(monkeypatch):
+    """The nearest others of all of them are on their own island."""
+    monkeypatch.setattr(planning, "CANDIDATES", 2)
+    places = [(0,), (0.1,), (0.2,), (0.3,), (50,), (50.1,), (50.2,), (50.3,)]
+    _, planner = drawn(places, [(1, 2), (5, 6)])
+    gaps = planner.shortening(1, 8)
+    assert (4, 5) in {gap[:2] for gap in gaps}
+    assert (4, 5) in {gap[:2] for gap in planner.gaps()}
+    # and when the shortest bridge was closed, over another
+    planner.tried |= {Gap(4, 5, way) for way in (SHORT, LONG)}
+    gaps = planner.shortening(1, 8)
+    assert any(a < 5 <= b for a, b, _ in gaps)
+    exhaust(planner, 2 * 28, lambda: planner.shortening(1, 8))
 
 
 def test_shortening_first_joins_what_is_apart():

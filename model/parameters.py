@@ -40,6 +40,8 @@ class Weights(NamedTuple):
     source_sha256: str = ""  # of the file that was first converted
     licence: str = "unknown"
     citation: str = ""
+    reference_energies: dict[int, float] = {}  # noqa: RUF012  eV of a free element, by atomic number
+    training: dict[str, Any] = {}  # noqa: RUF012  settings, data and errors of the run that made it
 
     def __repr__(self) -> str:
         count = sum(array.size for array in flatten(self.params).values())
@@ -232,7 +234,7 @@ def digest(
     return result.hexdigest()
 
 
-def build(architecture: Any, elements: Any, flat: dict[str, np.ndarray], **about: str) -> Weights:
+def build(architecture: Any, elements: Any, flat: dict[str, np.ndarray], **about: Any) -> Weights:
     """Check everything that can be checked, and recognise SO3LR whatever its file is called."""
     architecture = check_architecture(architecture)
     check_shapes(architecture, {name: array.shape for name, array in flat.items()})

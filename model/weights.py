@@ -16,6 +16,7 @@ import importlib.util
 import io
 import json
 import logging
+import math
 import os
 import secrets
 import subprocess
@@ -68,6 +69,8 @@ def save(weights: Weights, path: str | Path) -> None:
         "energy_shift": 0,  # eV per atom added to the energies: none
         "architecture": weights.architecture,
         "elements": list(weights.elements),
+        "reference_energies": {str(z): e for z, e in weights.reference_energies.items()},
+        "training": weights.training,
     }
     text = json.dumps(header, sort_keys=True, ensure_ascii=False)
     data = serialise(flatten(weights.params), metadata={"topokrates": text})
@@ -110,8 +113,31 @@ def _read_safetensors(path: Path) -> Weights:
             raise
         raise InputError(f"it is truncated or corrupt ({str(error).splitlines()[0]})") from error
     about = {key: str(header.get(key, "")) for key in ("source_sha256", "licence", "citation")}
-    name = str(header.get("name", path.stem))
-    return build(architecture, header.get("elements"), flat, name=name, source=str(path), **about)
+    about["name"] = str(header.get("name", path.stem))
+    references = _references(header.get("reference_energies", {}))
+    training = header.get("training", {})
+    if not isinstance(training, dict):
+        raise InputError("what it says of its training is not a table")
+    return build(
+        architecture,
+        header.get("elements"),
+        flat,
+        source=str(path),
+        reference_energies=references,
+        training=training,
+        **about,
+    )
+
+
+def _references(table: Any) -> dict[int, float]:
+    """Reference energies by atomic number, as JSON has them by its name."""
+    try:
+        found = {int(z): float(energy) for z, energy in table.items()}
+        if all(map(math.isfinite, found.values())):
+            return found
+    except (AttributeError, TypeError, ValueError):
+        pass
+    raise InputError("its reference energies are not numbers by atomic number")
 
 
 def _import(name: str, source: str, data: bytes, hyperparameters: bytes | None = None) -> Weights:

@@ -22,6 +22,7 @@ import typer
 from topokrates.cli import analysis as analysis_commands
 from topokrates.cli import connect as connect_command
 from topokrates.cli import plot_options
+from topokrates.cli import train as train_command
 from topokrates.cli.options import (
     Cutoff,
     Database,
@@ -321,6 +322,7 @@ def models(as_json: Json = False) -> int:
 
 app.command()(analysis_commands.thermo)
 app.command()(analysis_commands.rates)
+app.command()(train_command.train)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

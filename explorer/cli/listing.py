@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -194,6 +195,24 @@ def print_frames(rows: list[dict[str, Any]], unit: str) -> None:
     listed = table(*(names.get(key, key) for key in rows[0]))
     for row in rows:
         listed.add_row(*(_number(value, forms.get(key, "")) for key, value in row.items()))
+    write(output(), listed)
+
+
+def print_errors(parts: Mapping[str, Mapping[str, float]]) -> None:
+    """Errors of parts of the data, as `asdict` of `accuracy.Errors` gives them, as a table."""
+    listed = table(
+        "part",
+        "frames",
+        "energy MAE\nmeV",
+        "energy RMSE\nmeV",
+        "per atom MAE\nmeV",
+        "force MAE\nmeV/Å",
+        "force RMSE\nmeV/Å",
+    )
+    columns = ("energy_mae", "energy_rmse", "energy_mae_per_atom", "force_mae", "force_rmse")
+    for name, row in parts.items():
+        values = (_number(row[column], ".2f") for column in columns)
+        listed.add_row(name, str(row["frames"]), *values)
     write(output(), listed)
 
 

@@ -1,0 +1,53 @@
+"""A file from which a killed run goes on with the same result: whole, or the one before it."""
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from topokrates.model.errors import InputError
+
+
+def save(path: Path, tree: Any, about: dict[str, Any]) -> None:
+    """Write a pytree of arrays, and what is to be known of it, ready for JSON.
+
+    Raises:
+        InputError: if it cannot be written; what was there before is then still there.
+    """
+    leaves = {f"leaf_{k}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(tree))}
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        try:
+            with unfinished.open("xb") as file:
+                np.savez(file, about=np.array(json.dumps(about)), **leaves)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def load(path: Path, like: Any | None = None) -> tuple[Any, dict[str, Any]]:
+    """The tree, in the structure of `like` (None where it is not wanted), and what is known of it.
+
+    Raises:
+        InputError: if the file is none of ours, or of another network or optimiser.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            about = json.loads(str(archive["about"]))
+            if like is None:
+                return None, about
+            leaves = [archive[f"leaf_{k}"] for k in range(len(archive.files) - 1)]
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise InputError(f"{path} is not a checkpoint that can be read ({error})") from error
+    expected, structure = jax.tree.flatten(like)
+    if [np.shape(leaf) for leaf in leaves] != [np.shape(leaf) for leaf in expected]:
+        raise InputError(f"{path} is of another network or optimiser")
+    return jax.tree.unflatten(structure, leaves), about

@@ -1,0 +1,355 @@
+"""A whole training run, in a folder of its own: from a TOML file to a weights file.
+
+The folder holds `checkpoint.npz`, from which a killed run goes on with the same result,
+`history.csv`, the learning curve, and `best.safetensors`, the averaged parameters with the lowest
+validation loss so far. That file says what it was trained on and how well it did.
+"""
+
+import csv
+import io
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from topokrates.model import weights as files
+from topokrates.model.errors import InputError
+from topokrates.model.parameters import Weights, build, flatten
+from topokrates.model.so3krates import SO3krates
+from topokrates.model.training import checkpoint, config, data, references
+from topokrates.model.training.accuracy import Errors, errors, predictions
+from topokrates.model.training.batches import epoch, sort
+from topokrates.model.training.config import Config
+from topokrates.model.training.data import Frame
+from topokrates.model.training.splits import divide
+from topokrates.model.training.trainer import (
+    State,
+    Trainer,
+    learning_rate,
+    random_parameters,
+    trainer,
+)
+from topokrates.progress import Progress, Silent
+
+CHECKPOINT, HISTORY, BEST = "checkpoint.npz", "history.csv", "best.safetensors"
+PATIENCE = 60.0  # s: a checkpoint is never older, however long steps take
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run came to.
+
+    Attributes:
+        folder: that holds its files.
+        weights: path of the weights file.
+        steps: done.
+        validation, test: errors of these weights.
+        history: rows of the learning curve: step, learning_rate, loss (of training, since the row
+            before), validation_loss, energy_mae, energy_rmse (meV), force_mae, force_rmse (meV/Å).
+    """
+
+    folder: Path
+    weights: Path
+    steps: int
+    validation: Errors
+    test: Errors
+    history: list[dict[str, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What is learned from, and what is measured with: frames, and the same in buckets."""
+
+    train: list[Frame]
+    validation: list[Frame]
+    test: list[Frame]
+    references: dict[int, float]
+    digest: str
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        return tuple(sorted(self.references))
+
+
+def train(
+    settings: str | Path | Config,
+    output: str | Path | None = None,
+    progress: Progress | None = None,
+    devices: Sequence[Any] | None = None,
+) -> Trained:
+    """Train a network, or go on with a run that was interrupted.
+
+    Args:
+        settings: a TOML file, or what `config.of_table` made of one; see `config`.
+        output: folder of the run; by default the TOML file's name without its ending, here.
+        progress: told how it goes.
+        devices: jax devices that share each batch; None for all of the default kind that divide it.
+
+    Returns:
+        A `Trained`. The same command again on a finished run returns it at once.
+
+    Raises:
+        InputError: for settings or data that cannot be used, or a folder with another run in it.
+    """
+    progress = progress or Silent()
+    if isinstance(settings, Config):
+        made, base = settings, Path.cwd()
+        folder = Path(output) if output else Path("training")
+    else:
+        made, base = config.load(settings)
+        folder = Path(output) if output else Path(Path(settings).stem)
+    progress.stage("data")
+    start = files.load(_path(made.start.weights, base)) if made.start.weights else None
+    architecture = start.architecture if start else made.network.model_dump()
+    module = SO3krates(**architecture | {"degrees": tuple(architecture["degrees"])})
+    run = trainer(made, module, _shared(made.optimiser.batch, devices))
+    params = start.params if start else random_parameters(module, made.run.seed)
+    _check_freeze(made, params)
+    material = _material(made, base, run, start)
+    for part in ("train", "validation", "test"):
+        progress.note(f"{part}: {len(getattr(material, part))} frames")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+    return _Run(made, architecture, run, material, folder, progress).go(params)
+
+
+class _Run:
+    """The loop over steps, and what it keeps."""
+
+    def __init__(
+        self,
+        settings: Config,
+        architecture: dict[str, Any],
+        run: Trainer,
+        material: Material,
+        folder: Path,
+        progress: Progress,
+    ):
+        self.settings, self.architecture, self.run = settings, architecture, run
+        self.material, self.folder, self.progress = material, folder, progress
+        cutoff = run.function.module.cutoff
+        self.train, self.validation, self.test = (
+            sort(frames, material.references, cutoff) if frames else []
+            for frames in (material.train, material.validation, material.test)
+        )
+        self.history: list[dict[str, float]] = []
+        self.best, self.best_loss = None, np.inf
+        self.done, self.losses = 0, [0.0, 0]  # sum and number since the last row
+
+    def go(self, params: Any) -> Trained:
+        optimiser, housekeeping = self.settings.optimiser, self.settings.run
+        state = self._begin(params)
+        size, steps = optimiser.batch, optimiser.steps
+        passes = sum(-(-len(bucket.frames) // size) for bucket in self.train)
+        self.progress.stage("train", steps, self.done)
+        saved, order, current = time.monotonic(), [], -1
+        while self.done < steps:
+            number, place = divmod(self.done, passes)
+            if number != current:
+                order = epoch(self.train, size, housekeeping.seed, number)
+                current = number
+            which, rows = order[place]
+            batch = self.train[which].take(rows, size)
+            state, info = self.run.step(state, self.done, batch)
+            self.done += 1
+            self.losses = [self.losses[0] + float(info.loss), self.losses[1] + 1]
+            last = self.done == steps
+            if last or self.done % housekeeping.validate_every == 0:
+                self._measure(state)
+            due = time.monotonic() - saved > PATIENCE
+            if last or due or self.done % housekeeping.checkpoint_every == 0:
+                self._keep(state)
+                saved = time.monotonic()
+            self.progress.advance(self.done, self._message())
+        return self._finish()
+
+    def _begin(self, params: Any) -> State:
+        """A new state, or that of the folder's checkpoint."""
+        state = self.run.init(params)
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            if not self.settings.start.weights:
+                return state
+            self._measure(state)  # what there is to begin with
+            return state
+        _, about = checkpoint.load(path)
+        mine = self._about()
+        for what, there, wanted in (
+            ("data", about.get("data"), mine["data"]),
+            ("settings", about.get("config"), mine["config"]),
+        ):
+            if there != wanted:
+                where = f" ({_difference(there, wanted)})" if what == "settings" else ""
+                raise InputError(
+                    f"{self.folder} holds a run with other {what}{where}: give another --output"
+                )
+        kept, about = checkpoint.load(path, {"state": state, "best": state.average})
+        self.done, self.history = about["step"], about["history"]
+        self.best_loss, self.losses, self.best = about["best_loss"], about["losses"], kept["best"]
+        return jax.tree.map(
+            lambda old, new: jax.device_put(new, old.sharding), state, kept["state"]
+        )
+
+    def _about(self) -> dict[str, Any]:
+        return {"config": self.settings.model_dump(mode="json"), "data": self.material.digest}
+
+    def _keep(self, state: State) -> None:
+        best = self.best if self.best is not None else state.average
+        about = self._about() | {
+            "step": self.done,
+            "history": self.history,
+            "best_loss": self.best_loss,
+            "losses": self.losses,
+        }
+        checkpoint.save(self.folder / CHECKPOINT, {"state": state, "best": best}, about)
+        _write_history(self.folder / HISTORY, self.history)
+
+    def _measure(self, state: State) -> None:
+        """A row of the learning curve; keeps the parameters if they are the best."""
+        size = self.settings.optimiser.batch
+        measured = self.validation, self.material.validation
+        if not measured[1]:
+            measured = self.train, self.material.train
+        buckets, frames = measured
+        made = predictions(self.run, state.average, buckets, frames, size)
+        found, loss = errors(made), float(np.mean(made.losses))
+        mean = self.losses[0] / self.losses[1] if self.losses[1] else loss
+        row = {
+            "step": self.done,
+            "learning_rate": learning_rate(self.settings.optimiser, self.done),
+            "loss": mean,
+            "validation_loss": loss,
+            "energy_mae": found.energy_mae,
+            "energy_rmse": found.energy_rmse,
+            "force_mae": found.force_mae,
+            "force_rmse": found.force_rmse,
+        }
+        self.history.append(row)
+        self.losses = [0.0, 0]
+        if loss < self.best_loss:
+            self.best_loss = loss
+            # a copy: the next step takes the memory of this one
+            self.best = jax.tree.map(np.array, jax.device_get(state.average))
+            self._save(self.best, {"validation": asdict(found)})
+
+    def _message(self) -> str:
+        if not self.history:
+            return ""
+        row = self.history[-1]
+        return (
+            f"validation: energy {row['energy_mae']:.1f} meV, forces {row['force_mae']:.1f} meV/Å"
+        )
+
+    def _finish(self) -> Trained:
+        size = self.settings.optimiser.batch
+        self.progress.stage("test")
+        # a run whose loss was never finite has no best
+        if self.best is None:
+            raise InputError(f"{self.folder}: no step had a finite loss; lower the learning rate")
+        validation, test = (
+            errors(predictions(self.run, self.best, buckets, frames, size))
+            for buckets, frames in (
+                (self.validation, self.material.validation),
+                (self.test, self.material.test),
+            )
+        )
+        found = {"validation": asdict(validation), "test": asdict(test)}
+        self._save(self.best, {k: v for k, v in found.items() if v["frames"]})
+        return Trained(self.folder, self.folder / BEST, self.done, validation, test, self.history)
+
+    def _save(self, params: Any, found: dict[str, Any]) -> None:
+        """The weights file."""
+        housekeeping = self.settings.run
+        about = self._about() | {"step": self.done, "errors": found}
+        flat = {k: np.asarray(v) for k, v in flatten(params).items()}
+        made: Weights = build(
+            self.architecture,
+            list(self.material.elements),
+            flat,
+            reference_energies=self.material.references,
+            training=about,
+            name=housekeeping.name or self.folder.name,
+            source=str(self.folder / BEST),
+            licence=housekeeping.licence,
+            citation=housekeeping.citation,
+        )
+        files.save(made, self.folder / BEST)
+
+
+def _material(made: Config, base: Path, run: Trainer, start: Weights | None) -> Material:
+    """Frames, divided, with the reference energies that suit them."""
+    frames = [f for file in made.data.files for f in data.read(file, base, made.data)]
+    split = divide(len(frames), made.data, base)
+    ours, validation, test = ([frames[k] for k in part] for part in split)
+    test += [f for file in made.data.test_files for f in data.read(file, base, made.data)]
+    if start is None:
+        fitted = references.fit(ours)
+    else:
+        # what the network already says is not to be fitted again
+        buckets = sort(ours, {}, run.function.module.cutoff)
+        found = predictions(run, start.params, buckets, ours, made.optimiser.batch)
+        rest = np.array([frame.energy for frame in ours]) - found.energies
+        fitted = references.fit(ours, rest)
+        _check_elements(fitted, start)
+    for part, there in (("validation", validation), ("test", test)):
+        strange = {int(z) for f in there for z in f.numbers} - set(fitted)
+        if strange:
+            raise InputError(f"elements {sorted(strange)} are in the {part} but not in training")
+    return Material(ours, validation, test, fitted, data.digest(ours + validation + test))
+
+
+def _check_elements(fitted: dict[int, float], start: Weights) -> None:
+    new = sorted(set(fitted) - set(start.elements))
+    if new:
+        raise InputError(f"{start.name} was not trained on the elements {new} of these frames")
+
+
+def _check_freeze(made: Config, params: Any) -> None:
+    names = flatten(params)
+    for part in made.start.freeze:
+        if not any(name == part or name.startswith(part.rstrip("/") + "/") for name in names):
+            known = sorted({name.split("/")[0] for name in names})
+            raise InputError(f"start.freeze: no parameter {part!r}; there are {', '.join(known)}")
+
+
+def _shared(batch: int, devices: Sequence[Any] | None) -> list[Any]:
+    """Devices that divide a batch evenly."""
+    found = list(devices or jax.devices())
+    return found[: max(n for n in range(1, len(found) + 1) if batch % n == 0)]
+
+
+def _path(name: str, base: Path) -> str:
+    """A path relative to the configuration, or a name."""
+    beside = base / name
+    return str(beside) if beside.exists() else name
+
+
+def _difference(there: Any, wanted: Any, prefix: str = "") -> str:
+    """The first setting that differs."""
+    if isinstance(there, dict) and isinstance(wanted, dict):
+        for key in sorted(set(there) | set(wanted)):
+            if there.get(key) != wanted.get(key):
+                return _difference(there.get(key), wanted.get(key), f"{prefix}{key}.")
+    return f"{prefix.rstrip('.')}: {there} there, {wanted} here"
+
+
+def _write_history(path: Path, rows: list[dict[str, float]]) -> None:
+    if not rows:
+        return
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    unfinished = path.with_name(f".{path.name}")
+    try:
+        unfinished.write_text(text.getvalue(), encoding="utf-8")
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,0 +1,170 @@
+"""Steps of gradient descent: `init` makes a `State`, `step` the next one.
+
+Adam with a schedule and a limit on the gradient's norm (optax), a running average of the
+parameters, which is what is measured and kept. On several devices the batch is divided among them
+and the parameters are everywhere; what is computed is the same.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from topokrates.model.network import NetworkEnergy
+from topokrates.model.parameters import flatten, unflatten
+from topokrates.model.so3krates import SO3krates
+from topokrates.model.training import objective
+from topokrates.model.training.batches import Batch
+from topokrates.model.training.config import Config, Optimiser
+
+DECAY_STEPS = 100_000  # of the exponential schedule
+
+
+class State(NamedTuple):
+    """All that the next step depends on, apart from the frames; a pytree of arrays.
+
+    Attributes:
+        params: of the network.
+        average: their running average.
+        optimiser: optax's state.
+    """
+
+    params: Any
+    average: Any
+    optimiser: Any
+
+
+class Info(NamedTuple):
+    """Of one step: the loss of its batch, the norm of its gradient, before the limit."""
+
+    loss: Array
+    gradient: Array
+
+
+class Trainer(NamedTuple):
+    """A run's functions.
+
+    Attributes:
+        function: the energy that is trained.
+        init: of parameters to a `State`.
+        step: of a state, its number from 0 and a batch to a state and `Info`.
+        predict: of parameters and a batch to a `Prediction`.
+    """
+
+    function: NetworkEnergy
+    init: Callable[[Any], State]
+    step: Callable[[State, int, Batch], tuple[State, Info]]
+    predict: Callable[[Any, Batch], objective.Prediction]
+
+
+def random_parameters(module: SO3krates, seed: int) -> dict[str, Any]:
+    """Parameters to begin with, float32; nested, numpy."""
+    numbers, real = jnp.zeros(2, jnp.int32), jnp.ones(2, bool)
+    positions = jnp.array([[0.0, 0, 0], [0, 0, 1]], jnp.float32)
+    zero = jnp.float32(0)
+    # compiled, since nothing but the parameters is then computed
+    init = jax.jit(module.init)
+    made = init(jax.random.PRNGKey(seed), numbers, positions, real, zero, zero)
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), dict(made["params"]))
+
+
+def schedule(settings: Optimiser) -> optax.Schedule:
+    """The learning rate by step; see `config.Optimiser`."""
+    high, warmup, steps = settings.learning_rate, settings.warmup, settings.steps
+    warmup = min(warmup, steps // 10)
+    if settings.schedule == "cosine":
+        after = optax.cosine_decay_schedule(high, max(steps - warmup, 1), alpha=0.01)
+    elif settings.schedule == "exponential":
+        after = optax.exponential_decay(high, DECAY_STEPS, settings.decay)
+    else:
+        after = optax.constant_schedule(high)
+    return optax.join_schedules([optax.linear_schedule(0, high, max(warmup, 1)), after], [warmup])
+
+
+def trainer(config: Config, module: SO3krates, devices: list[Any] | None = None) -> Trainer:
+    """The functions of a run.
+
+    Args:
+        config: of the run.
+        module: the network.
+        devices: that share each batch; its size must be a multiple of their number. None for one.
+    """
+    function = NetworkEnergy(module, None)
+    settings = config.optimiser
+    mesh = Mesh(np.array(devices or jax.devices()[:1]), ("lanes",))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    divided = NamedSharding(mesh, PartitionSpec("lanes"))
+
+    def transformation(params: Any) -> optax.GradientTransformation:
+        optimiser = optax.chain(
+            optax.clip_by_global_norm(settings.clip),
+            optax.adamw(
+                schedule(settings),
+                weight_decay=settings.weight_decay,
+                mask=lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree),
+            ),
+        )
+        labels = _labels(params, config.start.freeze)
+        return optax.multi_transform({"free": optimiser, "frozen": optax.set_to_zero()}, labels)
+
+    def init(params: Any) -> State:
+        params = jax.device_put(params, everywhere)
+        average = jax.tree.map(jnp.array, params)  # of its own: steps reuse the memory of a state
+        return jax.device_put(
+            State(params, average, transformation(params).init(params)), everywhere
+        )
+
+    of_batch = partial(objective.loss, function, config.loss)
+
+    @partial(jax.jit, donate_argnums=0)
+    def advance(state: State, number: Array, batch: Batch) -> tuple[State, Info]:
+        value, gradient = jax.value_and_grad(of_batch)(state.params, batch)
+        norm = optax.global_norm(gradient)
+        updates, optimiser = transformation(state.params).update(
+            gradient, state.optimiser, state.params
+        )
+        params = optax.apply_updates(state.params, updates)
+        # early on the average is over what there is
+        keep = jnp.minimum(settings.ema, number / (number + 10.0))
+        average = jax.tree.map(
+            lambda old, new: keep * old + (1 - keep) * new, state.average, params
+        )
+        # a gradient that is not finite is passed over
+        sound = jnp.isfinite(norm)
+        fresh = State(params, average, optimiser)
+        chosen = jax.tree.map(lambda new, old: jnp.where(sound, new, old), fresh, state)
+        return chosen, Info(value, norm)
+
+    def placed(batch: Batch) -> Batch:
+        return jax.device_put(batch, divided)
+
+    def step(state: State, number: int, batch: Batch) -> tuple[State, Info]:
+        return advance(state, jnp.float32(number), placed(batch))
+
+    predict = jax.jit(partial(objective.predict, function, config.loss))
+    return Trainer(function, init, step, lambda params, batch: predict(params, placed(batch)))
+
+
+def _labels(params: Any, freeze: list[str]) -> Any:
+    """ "frozen" for parameters whose name begins as one of `freeze`, else "free"."""
+    names = flatten(jax.tree.map(lambda leaf: leaf, params))
+    return unflatten({
+        name: "frozen" if any(_begins(name, part) for part in freeze) else "free" for name in names
+    })  # fmt: skip
+
+
+def _begins(name: str, part: str) -> bool:
+    return name == part or name.startswith(part.rstrip("/") + "/")
+
+
+def learning_rate(settings: Optimiser, step: int) -> float:
+    """That of a step, for people."""
+    rate = float(schedule(settings)(step))
+    return rate if math.isfinite(rate) else 0.0

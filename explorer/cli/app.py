@@ -21,6 +21,7 @@ import typer
 
 from topokrates.cli import analysis as analysis_commands
 from topokrates.cli import connect as connect_command
+from topokrates.cli import dynamics as dynamics_command
 from topokrates.cli import plot_options
 from topokrates.cli import train as train_command
 from topokrates.cli.options import (
@@ -323,6 +324,7 @@ def models(as_json: Json = False) -> int:
 app.command()(analysis_commands.thermo)
 app.command()(analysis_commands.rates)
 app.command()(train_command.train)
+app.command()(dynamics_command.md)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

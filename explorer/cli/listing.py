@@ -15,6 +15,7 @@ from rich.table import Table
 from topokrates import tables
 
 if TYPE_CHECKING:
+    from topokrates.dynamics.run import Dynamics
     from topokrates.landscape import Landscape
     from topokrates.storage.records import Link, Minimum
 
@@ -213,6 +214,19 @@ def print_errors(parts: Mapping[str, Mapping[str, float]]) -> None:
     for name, row in parts.items():
         values = (_number(row[column], ".2f") for column in columns)
         listed.add_row(name, str(row["frames"]), *values)
+    write(output(), listed)
+
+
+def print_dynamics(found: Dynamics, unit: str) -> None:
+    """How replicas fared, `unit` being that of time."""
+    energy, kelvin, long = ("meV", "K", "ps") if unit == "fs" else ("epsilon", "epsilon/k", unit)
+    listed = table(
+        "replica", f"followed\n{unit}", f"mean temperature\n{kelvin}",
+        f"drift\n{energy}/atom/{long}", "bonds",
+    )  # fmt: skip
+    for r in found.replicas:
+        numbers = _number(r.time, "g"), _number(r.temperature, ".4g"), _number(r.drift, ".2g")
+        listed.add_row(str(r.replica), *numbers, r.reason or "kept")
     write(output(), listed)
 
 

@@ -363,6 +363,12 @@ class Landscape:
             options |= analysis.heights(self, self.frequencies(), free_energy_at)
         return chart(self, **options)
 
+    def disagreement(self, potential: Potential | None = None) -> pd.DataFrame:
+        """How far a committee disagrees about each minimum: `topokrates.uncertainty`."""
+        from topokrates import uncertainty
+
+        return uncertainty.disagreement(self, potential)
+
     # heat and rates, with the options of `topokrates.analysis.wells`: `quantum`, `rotation`
 
     def frequencies(self, potential: Potential | None = None, **options: Any) -> Harmonics:

@@ -43,7 +43,8 @@ def load(
 
     Args:
         name: "so3lr"; a weights file; "LJ"; "tblite:GFN2-xTB"; or "ase:module:Calculator", any
-            ASE calculator that can be made without arguments.
+            ASE calculator that can be made without arguments. Several of these with commas
+            between them are a committee: their mean, which knows how far they disagree.
         long_range_cutoff: Å, for networks with electrostatics or dispersion; None takes all pairs.
         dtype: "float32" or "float64", of searches; certificates always use float64.
         device: "cpu" or "gpu"; None takes jax's choice.
@@ -60,6 +61,12 @@ def load(
         raise InputError(f"a long-range cutoff of {long_range_cutoff} Å: give a length above 0")
     if threads is not None and threads < 1:
         raise InputError(f"{threads} threads: give at least 1")
+    if "," in name:
+        from topokrates.model.committee import CommitteeForceField
+
+        parts = [part.strip() for part in name.split(",")]
+        settings = (long_range_cutoff, dtype, device, threads, progress)
+        return CommitteeForceField(name, tuple(load(part, *settings) for part in parts))
     kind, _, rest = name.partition(":")
     if kind == "tblite":
         return _tblite(rest)

@@ -296,13 +296,24 @@ def evaluate(
     file: Structures,
     model: Model = MODEL,
     output: Frames = None,
+    labels: Annotated[
+        bool | None,
+        typer.Option(
+            "--labels/--no-labels",
+            help="Compare with the energies and forces in the file. [default: if it has any]",
+        ),
+    ] = None,
+    parity: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.svg", help="Picture of predicted against labelled values."),
+    ] = None,
     as_json: Json = False,
     long_range_cutoff: Cutoff = "none",
     dtype: Precision = "float32",
     device: Device = None,
     threads: Threads = None,
 ) -> int:
-    """Energies and forces of every frame of a file.
+    """Energies and forces of every frame of a file, and their errors if it has labels.
 
     Charges are read from atoms.info["charge"], the number of unpaired electrons from
     atoms.info["unpaired_electrons"] or ["multiplicity"].
@@ -310,7 +321,7 @@ def evaluate(
     from topokrates.cli import commands
 
     settings = model_settings(model, long_range_cutoff, dtype, device, threads)
-    return commands.evaluate(file, output, as_json, settings)
+    return commands.evaluate(file, output, as_json, settings, labels, parity)
 
 
 @app.command()

@@ -18,6 +18,8 @@ from topokrates.cli import terminal
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from topokrates.landscape import Landscape
+
 LONGEST_NAME = 80
 
 
@@ -98,6 +100,10 @@ def plot(
         raise InputError("--json prints energies in the database's unit: unit and labels need -o")
     with Landscape.open(database) as landscape:
         require_writable(output)
+        if "free_energy_at" in layout:
+            _check_drawing(landscape, layout, drawing, picture)
+            with terminal.progress() as progress:
+                landscape.frequencies(progress=progress)
         tree = landscape.disconnectivity_graph(**layout)
         if kind == "html" and output:
             from topokrates.drawing.report import write_report
@@ -110,6 +116,20 @@ def plot(
     else:
         sys.stdout.write(f"{output}\n")
     return 0
+
+
+def _check_drawing(
+    landscape: Landscape, layout: dict[str, Any], drawing: dict[str, Any], picture: dict[str, Any]
+) -> None:
+    """What wrong options of `plot` would raise at its end, before frequencies are computed."""
+    from topokrates.analysis.wells import scale_of
+    from topokrates.drawing import pictures, scales
+
+    scale_of(landscape).thermal(layout["free_energy_at"])
+    tree = landscape.disconnectivity_graph(**layout | {"free_energy_at": None})
+    scales.scale_of(tree, drawing.get("scale"))
+    scales.labels_of(tree, drawing.get("labels", "angles"))
+    pictures.require_look(picture.get("style", "paper"), picture.get("font", pictures.FONT))
 
 
 def export(database: Path, output: Path | None, form: str) -> int:
@@ -167,13 +187,23 @@ def relax(file: Path, output: Path | None, as_json: bool, settings: dict[str, An
     return 0 if good == len(results) else 1
 
 
-def evaluate(file: Path, output: Path | None, as_json: bool, settings: dict[str, Any]) -> int:
+def evaluate(
+    file: Path,
+    output: Path | None,
+    as_json: bool,
+    settings: dict[str, Any],
+    labels: bool | None = None,
+    parity: Path | None = None,
+) -> int:
     """`topokrates evaluate`: exit code 1 if a calculation failed."""
     import numpy as np
 
     with terminal.progress() as progress:
         from topokrates.frames import Evaluated, evaluate_frames
+        from topokrates.labelled import compare
+        from topokrates.model.errors import InputError
 
+        require_writable(parity)
         frames, force_field = _load(file, output, settings, progress)
         jobs = evaluate_frames(frames, force_field, str(file))
         progress.stage("evaluate", len(frames))
@@ -187,9 +217,26 @@ def evaluate(file: Path, output: Path | None, as_json: bool, settings: dict[str,
             progress.note(f"{file}, frame {result.frame}: the calculation failed")
         if output is not None:
             _write_frames(output, [result.atoms for result in results])
+        weights = getattr(force_field, "weights", None)
+        references = getattr(weights, "reference_energies", None)
+        compared = None if labels is False else compare(frames, results, references)
+        if compared is None and (labels or parity):
+            raise InputError(f"{file}: no frame carries an energy and forces to compare with")
+        if compared is not None and parity is not None:
+            from topokrates.drawing.learning import save_parity
+
+            save_parity(compared.energies, compared.forces, parity)
     rows = [result.to_dict() for result in results]
-    if as_json:
-        print_json(rows)
+    if compared is not None and not as_json:
+        from topokrates.cli.listing import print_comparison
+
+        print_comparison(compared)
+        for path in (output, parity):
+            if path is not None:
+                sys.stdout.write(f"{path}\n")
+    elif as_json:
+        # a list for what has no labels, as it always was
+        print_json(rows if compared is None else compared.to_dict() | {"frames": rows})
     else:
         brief = [{key: row[key] for key in ("frame", "energy", "max_force")} for row in rows]
         _print_frames(brief, results[0].atoms, output)
@@ -256,10 +303,10 @@ def _load(
     file: Path, output: Path | None, settings: dict[str, Any], progress: terminal.Display
 ) -> tuple[list[Atoms], Any]:
     """The frames of a file, and the model: LJ for particles unless told otherwise."""
+    from topokrates.labelled import read_labelled
     from topokrates.model.models import DEFAULT, load
-    from topokrates.perception import read_frames
 
-    frames = read_frames(file)
+    frames = read_labelled(file)
     require_writable(output)
     settings = dict(settings)
     name = settings.pop("model")

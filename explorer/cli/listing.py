@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -16,6 +17,7 @@ from topokrates import tables
 
 if TYPE_CHECKING:
     from topokrates.dynamics.run import Dynamics
+    from topokrates.labelled import Comparison
     from topokrates.landscape import Landscape
     from topokrates.storage.records import Link, Minimum
 
@@ -214,6 +216,19 @@ def print_errors(parts: Mapping[str, Mapping[str, float]]) -> None:
     for name, row in parts.items():
         values = (_number(row[column], ".2f") for column in columns)
         listed.add_row(name, str(row["frames"]), *values)
+    write(output(), listed)
+
+
+def print_comparison(found: Comparison) -> None:
+    """Errors against labels, and the frames with the worst forces."""
+    print_errors({"all": asdict(found.errors)})
+    if found.aligned:
+        sys.stdout.write("energies are compared up to a constant of each element, fitted here\n")
+    sys.stdout.write("\n")
+    listed = table("worst\nframe", "energy error\nmeV", "force RMSE\nmeV/Å")
+    for row in found.worst():
+        errors = (_number(row[key], ".2f") for key in ("energy_error", "force_rmse"))
+        listed.add_row(str(row["frame"]), *errors)
     write(output(), listed)
 
 

@@ -21,6 +21,7 @@ import typer
 
 from topokrates.cli import analysis as analysis_commands
 from topokrates.cli import connect as connect_command
+from topokrates.cli import dataset as dataset_command
 from topokrates.cli import dynamics as dynamics_command
 from topokrates.cli import plot_options
 from topokrates.cli import train as train_command
@@ -336,6 +337,7 @@ app.command()(analysis_commands.thermo)
 app.command()(analysis_commands.rates)
 app.command()(train_command.train)
 app.command()(dynamics_command.md)
+app.command()(dataset_command.dataset)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

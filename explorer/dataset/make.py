@@ -1,0 +1,251 @@
+"""Labelled structures of many molecules, in parallel processes, in pieces that outlive a kill.
+
+Work is divided into pieces: so many frames of one molecule, with a seed of its own. Each piece is
+one npz in the folder, written whole or not at all; a run that is started again makes those that are
+missing, and the same whatever was there before. At the end all are joined in one npz, which
+`topokrates train` reads.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from topokrates.model.errors import InputError
+from topokrates.progress import Progress, Silent
+from topokrates.tables import replacing
+
+JOINED, SETTINGS = "dataset.npz", "dataset.json"
+LARGEST_FORCE = 40.0  # eV/Å: what is worse teaches nothing
+HIGHEST = 25.0  # eV above the lowest frame of a piece
+ALIKE = 0.02  # Å: root mean square difference of all distances, of frames that are one
+SPREAD = 1_000_003  # of the seeds of pieces
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Frames of one molecule.
+
+    Attributes:
+        number: of the piece.
+        molecule: as `explore` takes it.
+        frames: to be drawn.
+        seed: of this piece.
+        model: that labels, by name or path.
+        walker: model that descents and dynamics run on.
+    """
+
+    number: int
+    molecule: str
+    frames: int
+    seed: int
+    model: str
+    walker: str
+
+    @property
+    def file(self) -> str:
+        """Its name, which says all that it depends on."""
+        digest = sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
+        return f"{self.number:05d}-{digest}.npz"
+
+
+def pieces(
+    molecules: Sequence[str],
+    frames: int,
+    model: str,
+    walker: str | None = None,
+    per_piece: int = 100,
+    seed: int = 0,
+) -> list[Piece]:
+    """The work: so many frames of each molecule, the molecules in turns.
+
+    Raises:
+        InputError: for no molecule, or numbers that are too small.
+    """
+    if not molecules:
+        raise InputError("no molecule is named")
+    if frames < 10 or per_piece < 10:
+        raise InputError(f"{frames} frames, {per_piece} a piece: give at least 10 of each")
+    rounds = -(-frames // per_piece)
+    sizes = [min(per_piece, frames - k * per_piece) for k in range(rounds)]
+    if rounds > 1 and sizes[-1] < 10:
+        sizes[-2:] = [sizes[-2] + sizes[-1]]
+    todo = [(name, size) for size in sizes for name in molecules]
+    return [
+        Piece(k, name, size, seed * SPREAD + k, model, walker or model)
+        for k, (name, size) in enumerate(todo)
+    ]
+
+
+def make(
+    todo: Sequence[Piece],
+    folder: str | Path,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Path:
+    """All pieces, and the file that joins them.
+
+    Args:
+        todo: from `pieces`.
+        folder: that holds them; made if it is not there.
+        workers: processes, each with one thread.
+        progress: told how it goes.
+
+    Returns:
+        The path of the joined npz: numbers, positions, energy, forces, n_atoms, charge, kind,
+        sequence; eV and Å.
+
+    Raises:
+        InputError: if a molecule or model is none, or the folder cannot be written.
+    """
+    progress = progress or Silent()
+    folder = Path(folder)
+    for name in dict.fromkeys(piece.molecule for piece in todo):
+        _molecule(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+    missing = [piece for piece in todo if not (folder / piece.file).exists()]
+    progress.stage("dataset", len(todo), len(todo) - len(missing))
+    done = len(todo) - len(missing)
+    for frames in _made(missing, folder, workers):
+        done += 1
+        progress.advance(done, f"{frames} frames in the last piece")
+    return join(todo, folder)
+
+
+def _made(missing: Sequence[Piece], folder: Path, workers: int) -> Iterator[int]:
+    if workers <= 1 or len(missing) <= 1:
+        for piece in missing:
+            yield work(piece, folder)
+        return
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_alone)
+    try:
+        for future in as_completed([pool.submit(work, piece, folder) for piece in missing]):
+            yield future.result()
+    finally:
+        # not the pieces that wait, when one has failed or somebody has had enough
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _alone() -> None:
+    """One thread for each process."""
+    for name in ("OMP_NUM_THREADS", "PJRT_NPROC", "NPROC"):
+        os.environ[name] = "1"
+
+
+def work(piece: Piece, folder: Path) -> int:
+    """Makes one piece; the number of its frames."""
+    from topokrates.dataset.sampling import sample
+    from topokrates.model.models import load
+
+    molecule = _molecule(piece.molecule)
+    rng = np.random.default_rng([piece.seed, piece.number])
+    state = molecule.numbers, molecule.charge, molecule.unpaired_electrons
+    teacher = load(piece.model).bind(*state)
+    walker = teacher if piece.walker == piece.model else load(piece.walker).bind(*state)
+    drawn = sample(molecule, walker, piece.frames, rng)
+    x = np.stack([positions for _, positions in drawn])
+    x -= x.mean(axis=1, keepdims=True)
+    energies, forces = (np.asarray(a, float) for a in teacher.energies_and_forces(x))
+    good = chosen(x, energies, forces)
+    with replacing(folder / piece.file) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            numbers=molecule.numbers.astype(np.uint8),
+            positions=x[good].astype(np.float32),
+            energy=energies[good],
+            forces=forces[good].astype(np.float32),
+            charge=np.int8(molecule.charge),
+            kind=np.array([kind for kind, _ in drawn])[good],
+            sequence=np.array(piece.molecule),
+        )
+    return len(good)
+
+
+def chosen(x: np.ndarray, energies: np.ndarray, forces: np.ndarray) -> np.ndarray:
+    """Which frames are worth keeping: finite, of bearable forces and energies, no two alike.
+
+    Args:
+        x: (M, N, 3), Å.
+        energies: (M,), eV.
+        forces: (M, N, 3), eV/Å.
+
+    Returns:
+        Their numbers, rising.
+    """
+    largest = np.abs(forces).reshape(len(x), -1).max(axis=1)
+    sound = np.isfinite(energies) & np.isfinite(largest)
+    sound &= np.where(np.isfinite(largest), largest, np.inf) < LARGEST_FORCE
+    if not sound.any():
+        return np.zeros(0, int)
+    sound &= energies < energies[sound].min() + HIGHEST
+    i, j = np.triu_indices(x.shape[1], 1)
+    kept: list[int] = []
+    distances = np.linalg.norm(x[:, i] - x[:, j], axis=-1)
+    for k in np.flatnonzero(sound):
+        apart = np.sqrt(np.mean((distances[kept] - distances[k]) ** 2, axis=1))
+        if not (apart < ALIKE).any():
+            kept.append(int(k))
+    return np.array(kept, int)
+
+
+def join(todo: Sequence[Piece], folder: Path) -> Path:
+    """One npz of all pieces, padded to the largest molecule."""
+    parts = []
+    for piece in todo:
+        try:
+            with np.load(folder / piece.file, allow_pickle=False) as archive:
+                parts.append({name: archive[name] for name in archive.files})
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{folder / piece.file} cannot be read ({error}): remove it"
+            ) from error
+    counts = [len(part["energy"]) for part in parts]
+    width = max(len(part["numbers"]) for part in parts)
+
+    def padded(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        whole = np.zeros((sum(counts), width, *shape), dtype)
+        row = 0
+        for part, count in zip(parts, counts, strict=True):
+            whole[row : row + count, : len(part["numbers"])] = part[name]
+            row += count
+        return whole
+
+    def repeated(name: str) -> np.ndarray:
+        return np.repeat([part[name][()] for part in parts], counts)
+
+    sizes = np.repeat([len(part["numbers"]) for part in parts], counts)
+    with replacing(folder / JOINED) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            numbers=padded("numbers", (), np.uint8),
+            positions=padded("positions", (3,), np.float32),
+            forces=padded("forces", (3,), np.float32),
+            energy=np.concatenate([part["energy"] for part in parts]),
+            n_atoms=sizes.astype(np.int16),
+            charge=repeated("charge"),
+            sequence=repeated("sequence"),
+            kind=np.concatenate([part["kind"] for part in parts]),
+        )
+    about = {"model": todo[0].model, "frames": sum(counts), "pieces": len(todo)}
+    with replacing(folder / SETTINGS) as temporary:
+        temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    return folder / JOINED
+
+
+def _molecule(name: str) -> Any:
+    from topokrates.molecule import Molecule
+
+    molecule = Molecule.from_text(name)
+    if molecule.is_cluster:
+        raise InputError(f"{name}: data are made of molecules, not of clusters")
+    return molecule

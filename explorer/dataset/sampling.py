@@ -35,7 +35,7 @@ STRIDE, FRAMES = 40, 5  # of dynamics: steps between frames, and frames
 TIMESTEP, FRICTION = 0.5, 10.0  # fs, 1/ps
 GIVING_WAY = 5  # steps of a descent
 TOO_NEAR = (1.0, 1.3)  # smallest gap of a clash, over the sum of the covalent radii
-TRIES = 30
+TRIES = 200
 
 
 def sample(
@@ -55,14 +55,15 @@ def sample(
     found = [("relaxing", x) for x in relaxed]
     rested = rested or relaxed
     makers: Mapping[str, Callable[[int], list[np.ndarray]]] = {
-        "thermal": lambda n: _thermal(internal, rested, n, rng),
         "dynamics": lambda n: _dynamics(potential, rested, n, rng),
         "transition": lambda n: _turned(molecule, potential, internal, rested, n, rng),
         "clash": lambda n: _clashing(molecule, rested, n, rng),
     }
     for kind, make in makers.items():
         found += [(kind, x) for x in make(wanted[kind])]
-    return found
+    # and in place of what the molecule has none of
+    left = count - len(found)
+    return found + [("thermal", x) for x in _thermal(internal, rested, left, rng)]
 
 
 def _relaxed(

@@ -1,0 +1,217 @@
+"""Structures drawn and labelled with elastic networks, which cost nothing."""
+
+import json
+
+import numpy as np
+import pytest
+
+from topokrates.dataset import make as making
+from topokrates.dataset import sampling
+from topokrates.dataset.make import chosen, join, make, pieces
+from topokrates.identity.integrity import changes
+from topokrates.model.errors import InputError
+from topokrates.model.potential import ELECTRONVOLT, Potential
+from topokrates.model.training import data
+from topokrates.model.training.config import Data
+from topokrates.molecule import Molecule, dihedral
+from topokrates.search.moves import smallest_gaps
+
+HEXANE, WATER = "smiles:CCCCCC", "smiles:O"
+
+
+class Elastic(Potential):
+    """Springs over bonds and angles as they are in the molecule's first geometry."""
+
+    name, compiled, units = "elastic", False, ELECTRONVOLT
+
+    def __init__(self, molecule):
+        self.numbers, self.dtype = molecule.numbers, np.dtype("float64")
+        bonded = np.zeros((molecule.n_atoms,) * 2, int)
+        bonded[tuple(molecule.bonds.T)] = 1
+        bonded += bonded.T
+        self.i, self.j = np.nonzero(np.triu((bonded + bonded @ bonded) > 0, 1))
+        self.rest = np.linalg.norm(molecule.positions[self.i] - molecule.positions[self.j], axis=1)
+
+    def energies_and_forces(self, positions, active=None):
+        vectors = positions[:, self.j] - positions[:, self.i]
+        lengths = np.linalg.norm(vectors, axis=-1)
+        energies = 10 * np.sum((lengths - self.rest) ** 2, axis=1)
+        pull = (20 * (lengths - self.rest) / lengths)[..., None] * vectors
+        forces = np.zeros_like(positions)
+        for lane in range(len(positions)):
+            np.add.at(forces[lane], self.i, pull[lane])
+            np.add.at(forces[lane], self.j, -pull[lane])
+        return energies, forces
+
+    def hessian_vector_products(self, positions, vectors):
+        raise NotImplementedError
+
+    def with_dtype(self, dtype):
+        return self
+
+    def provenance(self):
+        return {"name": self.name}
+
+
+class ElasticField:
+    """Elastic networks of the molecules that are asked for here."""
+
+    name = "elastic"
+
+    def bind(self, numbers, charge=0, unpaired=0, atoms=None):
+        for text in (HEXANE, WATER):
+            molecule = Molecule.from_text(text)
+            if np.array_equal(molecule.numbers, numbers):
+                return Elastic(molecule)
+        raise AssertionError("another molecule")
+
+
+@pytest.fixture
+def elastic(monkeypatch):
+    monkeypatch.setattr("topokrates.model.models.load", lambda *_, **__: ElasticField())
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    molecule = Molecule.from_text(HEXANE)
+    potential = Elastic(molecule)
+    frames = sampling.sample(molecule, potential, 100, np.random.default_rng(0))
+    return molecule, potential, frames
+
+
+def of_kind(frames, kind):
+    return np.stack([x for k, x in frames if k == kind])
+
+
+def test_every_kind_is_there_in_its_share(drawn):
+    _, _, frames = drawn
+    for kind, share in sampling.SHARES.items():
+        assert sum(k == kind for k, _ in frames) == round(100 * share)
+    assert len(frames) == 100
+    assert sum(sampling.SHARES.values()) == pytest.approx(1)
+
+
+def test_structures_are_what_their_kind_says(drawn):
+    molecule, potential, frames = drawn
+    energies = {k: potential.energies_and_forces(of_kind(frames, k))[0] for k in sampling.SHARES}
+    assert energies["relaxing"].min() < 1e-3
+    # as hot as 300 to 800 K make it: 54 coordinates, fewer springs
+    assert 0.1 < np.median(energies["thermal"]) < 3
+    for kind in ("thermal", "dynamics", "transition"):
+        assert not any(changes(molecule, x) for x in of_kind(frames, kind))
+    low, high = sampling.TOO_NEAR
+    gaps = smallest_gaps(molecule, of_kind(frames, "clash"))
+    assert (gaps > low).all()
+    assert (gaps < high).all()
+    # all three basins of a bond, and what lies between them
+    middle = next(r for r in molecule.rotatable if r.kind != "methyl").atoms
+    angles = np.degrees(dihedral(np.stack([x for _, x in frames]), middle))
+    assert np.histogram(angles, [-180, -120, -60, 0, 60, 120, 180])[0].min() >= 3
+
+
+def test_amides_are_turned_now_and_then(monkeypatch):
+    molecule = Molecule.from_text("Ac-Gly-NHMe")
+    rng = np.random.default_rng(0)
+    turned = [sampling._some_amide_turned(molecule, molecule.positions, rng) for _ in range(200)]
+    share = np.mean([bool(changes(molecule, x)) for x in turned])
+    assert share == pytest.approx(sampling.CIS, abs=0.08)
+    kinds = {str(changes(molecule, x).kind) for x in turned}
+    assert kinds == {"", "cis-trans"}
+
+
+def test_the_same_seed_draws_the_same(drawn):
+    molecule, potential, frames = drawn
+    again = sampling.sample(molecule, potential, 100, np.random.default_rng(0))
+    assert [k for k, _ in again] == [k for k, _ in frames]
+    np.testing.assert_array_equal([x for _, x in again], [x for _, x in frames])
+
+
+def test_what_teaches_nothing_is_left_out():
+    rng = np.random.default_rng(0)
+    x = np.cumsum(rng.normal(size=(1, 5, 3)), axis=1) + rng.normal(0, 0.3, (7, 5, 3))
+    energies, forces = np.zeros(7), rng.normal(size=(7, 5, 3))
+    forces[1, 2, 0] = -50.0
+    energies[2], energies[3] = np.nan, 30.0
+    forces[4, 0, 0] = np.inf
+    x[6] = x[5] @ np.linalg.qr(rng.normal(size=(3, 3)))[0] + 4.0  # turned, and shifted
+    assert chosen(x, energies, forces).tolist() == [0, 5]
+    assert chosen(x, energies * np.nan, forces).tolist() == []
+
+
+def test_pieces_share_the_work():
+    todo = pieces(["A", "B"], 250, "so3lr", per_piece=100, seed=3)
+    assert [(p.molecule, p.frames) for p in todo] == [
+        ("A", 100), ("B", 100), ("A", 100), ("B", 100), ("A", 50), ("B", 50),
+    ]  # fmt: skip
+    assert len({(p.seed, p.file) for p in todo}) == 6
+    assert pieces(["A"], 105, "so3lr")[0].frames == 105
+    others = pieces(["A", "B"], 250, "so3lr", per_piece=100, seed=4)
+    assert not {p.seed for p in todo} & {p.seed for p in others}
+    for arguments in (([], 50), (["A"], 5), (["A"], 50, "so3lr", None, 5)):
+        with pytest.raises(InputError):
+            pieces(*(arguments if len(arguments) > 2 else (*arguments, "so3lr")))
+
+
+def test_a_run_that_was_killed_ends_in_the_same_file(elastic, tmp_path, monkeypatch):
+    todo = pieces([HEXANE, WATER], 40, "elastic", per_piece=20)
+    whole = make(todo, tmp_path / "whole").read_bytes()
+    calls = []
+    real = making.work
+
+    def work(piece, folder):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(piece)
+        return real(piece, folder)
+
+    monkeypatch.setattr(making, "work", work)
+    with pytest.raises(KeyboardInterrupt):
+        make(todo, tmp_path / "cut")
+    assert len(list((tmp_path / "cut").glob("*.npz"))) == 2
+    monkeypatch.setattr(making, "work", real)
+    with np.load(make(todo, tmp_path / "cut")) as a, np.load(tmp_path / "whole/dataset.npz") as b:
+        assert a.files == b.files
+        for name in a.files:
+            np.testing.assert_array_equal(a[name], b[name])
+    assert whole == (tmp_path / "whole/dataset.npz").read_bytes()
+
+
+def test_training_reads_what_was_made(elastic, tmp_path):
+    todo = pieces([HEXANE, WATER], 20, "elastic")
+    path = make(todo, tmp_path)
+    frames = data.read(str(path), tmp_path, Data(files=[str(path)]))
+    assert {len(frame.numbers) for frame in frames} == {3, 20}
+    for frame in frames:
+        energies, forces = (
+            ElasticField().bind(frame.numbers).energies_and_forces(frame.positions[None])
+        )
+        assert frame.energy == pytest.approx(energies[0], abs=1e-4)
+        np.testing.assert_allclose(frame.forces, forces[0], atol=1e-3)
+    (tmp_path / todo[0].file).write_bytes(b"torn")
+    with pytest.raises(InputError, match="remove it"):
+        join(todo, tmp_path)
+
+
+def test_the_command_takes_names_from_files(elastic, run, tmp_path):
+    (tmp_path / "names.txt").write_text(f"# small ones\n{WATER}\n\n")
+    done = run("dataset", "@names.txt", "--frames", 20, "-o", "out", "--json")
+    assert done.code == 0
+    told = json.loads(done.out)
+    assert told["frames"] == sum(told["kinds"].values()) > 5
+    assert (tmp_path / told["dataset"]).exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["LJ13"], "clusters"),
+        (["Ac-Xyz-NHMe"], "Xyz"),
+        (["@none.txt"], "none.txt"),
+        ([WATER, "--frames", "3"], "at least 10"),
+        ([WATER, "--model", "nonsense"], "unknown model"),
+    ],
+)
+def test_what_cannot_be_made_is_told_in_one_line(run, arguments, words):
+    done = run("dataset", *arguments, "-o", "out")
+    assert done.code == 2
+    assert words in done.err.splitlines()[-1]

@@ -218,6 +218,9 @@ def _print(
     for name, found in printed.items():
         rows = len(found) if everything or name == "curve" else ROWS
         listing.say(console)
+        if found.empty:
+            listing.say(console, f"{name}: none")
+            continue
         if name != "passage":
             listing.write(console, _table(found.head(rows)))
             if len(found) > rows:

@@ -60,17 +60,21 @@ Look = Annotated[
 ]
 Font = Annotated[str | None, typer.Option(metavar="FAMILY", help="Of a picture.")]
 Width = Annotated[
-    float | None, typer.Option(help="Of a picture, inches. [default: 6.5]", min=1, max=100)
+    float | None,
+    typer.Option(help="Of a picture. [default: 6.5]", metavar="INCHES", min=1, max=100),
 ]
 Height = Annotated[
-    float | None, typer.Option(help="Of a picture, inches. [default: 5]", min=1, max=100)
+    float | None, typer.Option(help="Of a picture. [default: 5]", metavar="INCHES", min=1, max=100)
 ]
 FontSize = Annotated[
     float | None,
-    typer.Option(help="Of a picture, points. [default: that of the style]", min=1, max=100),
+    typer.Option(
+        help="Of a picture. [default: that of the style]", metavar="POINTS", min=1, max=100
+    ),
 ]
 Resolution = Annotated[
-    float | None, typer.Option("--dpi", help="Of a PNG. [default: 300]", min=10, max=2000)
+    float | None,
+    typer.Option("--dpi", help="Of a PNG. [default: 300]", metavar="N", min=10, max=2000),
 ]
 
 

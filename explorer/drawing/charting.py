@@ -109,7 +109,7 @@ def _colouring(
     landscape: Landscape, colour: str | Mapping[int, float | str | None] | Colouring | None
 ) -> Colouring | None:
     from topokrates.drawing.colouring import Colouring
-    from topokrates.observables import observe
+    from topokrates.observables import names, observe
 
     if colour is None or isinstance(colour, Colouring):
         return colour
@@ -117,6 +117,9 @@ def _colouring(
         return Colouring("Value", colour)
     if colour == "component":
         return Colouring("Component", _components(landscape))
+    if colour not in names(landscape.molecule):
+        choices = ", ".join((*names(landscape.molecule), "component"))
+        raise InputError(f"colour {colour!r}: choose one of {choices}")
     return Colouring.of(observe(landscape, colour))
 
 

@@ -93,7 +93,8 @@ class Line:
 class Junction:
     """Where lines meet, at (x, energy of the level), and the links that join them there.
 
-    Each link is (id, id, energy, verified), as given, the lowest first.
+    Each link is (id, id, energy, verified), as given: those of this level, the lowest first, then
+    lower ones that lead to them over hidden minima.
     """
 
     x: float
@@ -118,9 +119,10 @@ class Tree:
     `branches` are sorted by energy, `across` names their minima from left to right, `levels`
     ascend. `components` stand from left to right, the one of the global minimum first (with a
     `metric` they stand where their minima are). `top` is where the stem of each tree ends; it is
-    one spacing above the highest level. What is left has no part in the layout: `quantity` names
-    what the energies are, `labels` and `notes` (by minimum) are what a drawing writes at the
-    branch ends and shows on hover, `colouring` says what the lines are coloured by.
+    one spacing above the highest level. `flat` counts the links that are no higher than the higher
+    one of their minima, as happens with free energies. What is left has no part in the layout:
+    `quantity` names what the energies are, `labels` and `notes` (by minimum) are what a drawing
+    writes at the branch ends and shows on hover, `colouring` says what the lines are coloured by.
     """
 
     unit: str
@@ -139,6 +141,7 @@ class Tree:
     metric: Metric | None = None
     quantity: str = "Energy"
     colouring: Colouring | None = None
+    flat: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The tree as JSON-able data; `joins_at` is a level, or None."""
@@ -245,6 +248,7 @@ def disconnectivity_tree(
         metric=metric,
         quantity=quantity,
         colouring=colouring,
+        flat=sum(link.energy == ascending[link.high][0] for link in every),
     )
 
 
@@ -254,7 +258,7 @@ def _check_options(levels: int | None, spacing: float | None, order: str | Value
     if levels is not None and not 1 <= levels <= MAX_LEVELS:
         raise InputError(f"the number of levels must be from 1 to {MAX_LEVELS}, not {levels}")
     if spacing is not None and not (np.isfinite(spacing) and spacing > 0):
-        raise InputError(f"the spacing of the levels must be positive, not {spacing}")
+        raise InputError("the spacing of the levels must be above 0")
     if isinstance(order, str) and order not in (BY_SIZE, BY_ENERGY):
         raise InputError(
             f"order {order!r}: choose {BY_SIZE}, {BY_ENERGY} or give a value of each minimum"

@@ -48,6 +48,7 @@ def page_data(landscape: Landscape, tree: Tree, scale: Scale) -> dict[str, Any]:
             "energy": [round((link.energy - lowest) * scale.factor, 6) for link in links],
             "verified": [link.verified for link in links],
         },
+        "first": tree.branches[0].minimum if tree.branches else None,
         "quantity": tree.quantity,
         "drawn": {str(b.minimum): round(scale(b.energy), 6) for b in tree.branches}
         if tree.quantity != "Energy"
@@ -156,7 +157,7 @@ def _frames(landscape: Landscape, links: Sequence[Link]) -> dict[str, Any]:
 
 
 def _junctions(tree: Tree, links: Sequence[Link]) -> list[list[int]]:
-    """The ids of the links at each junction of the tree, the lowest first."""
+    """The ids of the links at each junction of the tree, in its order."""
     lowest: dict[tuple[tuple[int, ...], bool], int] = {}
     for link in links:  # by energy
         lowest.setdefault((tuple(link.minima), link.verified), link.id)

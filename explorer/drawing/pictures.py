@@ -6,7 +6,9 @@ that comes with matplotlib.
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from topokrates.drawing.scales import (
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "svg", "pdf")
 FONT = "DejaVu Sans"  # comes with matplotlib
+APART = "not connected"
+SMALL = 0.833  # of small text, to the font size
+LETTER = 0.53  # how wide, to its size
 
 
 @dataclass(frozen=True)
@@ -96,9 +101,7 @@ def save_static(
     kind = Path(path).suffix.lower().lstrip(".")
     if kind not in FORMATS:
         raise InputError(f"{path}: the name of a picture must end in .png, .svg or .pdf")
-    if style not in STYLES:
-        raise InputError(f"style {style!r}: choose one of {', '.join(STYLES)}")
-    _require_font(font)
+    require_look(style, font)
     look = STYLES[style]
     size = look.font_size if font_size is None else font_size
     metadata = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
@@ -115,9 +118,12 @@ def save_static(
         figure.savefig(temporary, format=kind, dpi=dpi, metadata=metadata)
 
 
-def _require_font(font: str) -> None:
+def require_look(style: str, font: str) -> None:
+    """Raises InputError for an unknown style, or a font that is not installed."""
     from matplotlib import font_manager
 
+    if style not in STYLES:
+        raise InputError(f"style {style!r}: choose one of {', '.join(STYLES)}")
     try:
         font_manager.findfont(font, fallback_to_default=False)
     except ValueError:
@@ -188,8 +194,14 @@ def _draw(
     _keys(figure, axes, tree, look)
     if tree.title:
         figure.suptitle(tree.title, x=0.01, ha="left", fontweight="bold", fontsize="large")
-    if tree.hidden or len(tree.components) > 1:
-        axes.set_title(caption(tree), loc="left", color=GREY, fontsize="small")
+    if tree.hidden or tree.flat or len(tree.components) > 1:
+        # as wide as the axes, beside what stands above those that are not connected
+        room = 0.8 * width * 72 / (LETTER * SMALL * font_size)
+        room -= len(f"  {APART}") if unconnected(tree) else 0
+        whole = caption(tree).replace(" ", "\u00a0").replace(",\u00a0", ", ")  # break at commas
+        rows = textwrap.wrap(whole, max(int(room), 1), break_long_words=False)
+        text = "\n".join(rows).replace("\u00a0", " ")
+        axes.set_title(text, loc="left", color=GREY, fontsize="small")
     return figure
 
 
@@ -198,7 +210,7 @@ def _mark_unconnected(axes: Any, tree: Tree) -> None:
         return
     axes.axvspan(*band, color=BAND, linewidth=0, zorder=0)
     axes.annotate(
-        "not connected",
+        APART,
         (band[1], 1),
         xycoords=("data", "axes fraction"),
         xytext=(0, 2),
@@ -236,6 +248,23 @@ def _keys(figure: Any, axes: Any, tree: Tree, look: Style) -> None:
             if tree.colouring.period == 360:
                 bar.set_ticks(range(-180, 181, 90))
     if entries:
+        size = axes.yaxis.label.get_fontsize()
+        room = figure.get_figwidth() * 72 / (SMALL * size)
         figure.legend(
-            handles=entries, loc="outside lower left", frameon=False, ncols=3, fontsize="small"
+            handles=entries,
+            loc="outside lower left",
+            frameon=False,
+            ncols=_columns([str(entry.get_label()) for entry in entries], room),
+            fontsize="small",
         )
+
+
+def _columns(labels: list[str], room: float) -> int:
+    """Into how many columns a legend fits, which is filled column by column; in font sizes."""
+    for number in (3, 2):
+        rows, more = divmod(len(labels), number)
+        starts = [rows * k + min(k, more) for k in range(number + 1)]
+        longest = [max(map(len, labels[a:b]), default=0) for a, b in pairwise(starts)]
+        if sum(LETTER * count + 5 for count in longest) <= room:
+            return number
+    return 1

@@ -141,9 +141,14 @@ def _lines(figure: go.Figure, tree: Tree, axis: Scale) -> None:
             hoverinfo="skip",
             name=pen.name,
             legendrank=2 if pen.estimated else 1,
-            showlegend=estimates and pen.name not in known,
+            showlegend=estimates and tree.colouring is None and pen.name not in known,
         )
         known.add(pen.name)
+    if estimates and tree.colouring is not None:  # their colours stand for something else
+        for name in sorted(known, reverse=True):
+            style = {"color": INK, "width": line_width(tree)}
+            style |= {"dash": "4px,3px"} if "estimates" in name else {}
+            figure.add_scatter(x=[None], y=[None], mode="lines", line=style, name=name)
 
 
 def _junctions(figure: go.Figure, tree: Tree, axis: Scale) -> None:

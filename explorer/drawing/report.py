@@ -110,8 +110,9 @@ def _in_unit(frame: pd.DataFrame, landscape: Landscape, axis: Scale) -> pd.DataF
 
 
 def _legend(tree: Tree, axis: Scale) -> str:
+    quantity = tree.quantity[:1].lower() + tree.quantity[1:]
     text = (
-        "Each line ends at the energy of a minimum and joins others at the first level at or"
+        f"Each line ends at the {quantity} of a minimum and joins others at the first level at or"
         " above the lowest transition state that connects them."
     )
     if len(tree.levels) > 1:
@@ -120,8 +121,12 @@ def _legend(tree: Tree, axis: Scale) -> str:
         text += " Dashed: connected by estimates only, upper bounds of a barrier."
     if tree.hidden:
         text += f" {tree.hidden} minima are not drawn."
+    if tree.flat:
+        text += " A link no higher than one of its minima is drawn at that minimum."
     if tree.metric is not None:
-        text += f" Each line stands at the {tree.metric.name} of its minimum, others at their mean."
+        name = tree.metric.name
+        name = name[:1].lower() + name[1:] if name[1:2].islower() else name
+        text += f" Each line stands at the {name} of its minimum, others at their mean."
     return f"{text} Click a line for its structure, a junction for the paths that meet there."
 
 

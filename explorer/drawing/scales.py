@@ -214,6 +214,8 @@ def caption(tree: Tree) -> str:
         parts.append(f"{tree.hidden} more hidden")
     if len(tree.components) > 1:
         parts.append(f"{len(tree.components)} trees that nothing connects")
+    if tree.flat:
+        parts.append(f"{tree.flat} {'link' if tree.flat == 1 else 'links'} without a barrier")
     return ", ".join(parts)
 
 

@@ -35,7 +35,8 @@ class Node:
 
     `key` is the energy and the id of its lowest drawn minimum: the order that breaks all ties.
     `estimated` says that only an estimate connects it with the lowest minimum of its parent.
-    `joins` are the links that hold its children together. Its minima are `size` in a row, from
+    `joins` are the links on the ways between its children, first those of its level, then those
+    that lead to them over minima that are not drawn. Its minima are `size` in a row, from
     the one that is `first` from the left.
     """
 
@@ -125,7 +126,7 @@ def even_levels(low: float, high: float, levels: int | None, spacing: float | No
     number = np.ceil((high - low) / spacing)
     if number > MAX_LEVELS:
         raise InputError(
-            f"a spacing of {spacing:g} makes {number:.0f} levels: at most {MAX_LEVELS} are drawn"
+            f"such a spacing makes {number:.0f} levels: at most {MAX_LEVELS} are drawn"
         )
     grid = low + spacing * np.arange(1, int(number) + 1)
     return grid if grid[-1] >= high else np.append(grid, low + spacing * (number + 1))
@@ -143,6 +144,7 @@ def superbasins(
     for level, join in zip(levels, joins, strict=True):
         by_level.setdefault(level, []).append(join)
     every, verified = UnionFind(len(order)), UnionFind(len(order))
+    inside = UnionFind(len(order))  # the superbasins that are nodes
     node: dict[int, Node] = {i: Node(order[i]) for i in drawn}
     place = {node[i].key[1]: i for i in node}
     carried: dict[int, list[Join]] = {}  # joins of pieces that hold fewer than two drawn minima
@@ -174,7 +176,27 @@ def superbasins(
             for child in children:
                 child.estimated = verified.find(place[child.key[1]]) != main
             count = sum(child.size for child in children)
-            held = tuple(sorted(pieces[root]))
-            node[root] = Node(children[0].key, level, tuple(children), count, joins=held)
+            held = _between(pieces[root], [place[child.key[1]] for child in children], inside)
+            held.sort(key=lambda join: (level > 0 and join.energy <= grid[level - 1], join))
+            for join in pieces[root]:
+                inside.union(join.low, join.high)
+            node[root] = Node(children[0].key, level, tuple(children), count, joins=tuple(held))
     roots = sorted(node.values(), key=lambda root: root.key)
     return roots[:1] + sorted(roots[1:], key=lambda root: (-root.size, root.key))
+
+
+def _between(joins: Sequence[Join], ends: Iterable[int], inside: UnionFind) -> list[Join]:
+    """Those of the joins, a tree, that lie between its ends: no dead ends of hidden minima."""
+    kept = {inside.find(end) for end in ends}
+    at: dict[int, dict[Join, int]] = {}  # the joins at each superbasin, and where they lead
+    for join in joins:
+        a, b = inside.find(join.low), inside.find(join.high)
+        at.setdefault(a, {})[join] = b
+        at.setdefault(b, {})[join] = a
+    dead = [name for name, found in at.items() if len(found) == 1 and name not in kept]
+    while dead:
+        for join, other in at.pop(dead.pop()).items():
+            del at[other][join]
+            if len(at[other]) == 1 and other not in kept:
+                dead.append(other)
+    return list(dict.fromkeys(join for found in at.values() for join in found))

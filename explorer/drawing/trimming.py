@@ -41,11 +41,11 @@ class Trim:
         if self.lowest is not None and self.lowest < 1:
             raise InputError(f"the number of minima to draw must be at least 1, not {self.lowest}")
         if self.window is not None and not self.window >= 0:
-            raise InputError(f"the energy window must not be negative, not {self.window}")
+            raise InputError("the energy window must be at least 0")
         if self.min_degree < 0:
             raise InputError(f"the least degree must not be negative, not {self.min_degree}")
         if not self.persistence >= 0:
-            raise InputError(f"the persistence must not be negative, not {self.persistence}")
+            raise InputError("the persistence must be at least 0")
 
     def drawn(self, order: Order, links: Iterable[Join], joins: Iterable[Join]) -> list[int]:
         """Places in `order`, ascending, of the minima to draw; `links` are all, `joins` those of

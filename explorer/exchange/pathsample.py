@@ -19,7 +19,7 @@ What we do not have is written as what says nothing: the logarithm of the produc
 1 (not 0, as PATHSAMPLE divides by it), the order of the point group as 1. Rates and free energies
 made from such a folder are those of equal vibrations. Moments of inertia are those of the positions
 with the atoms' masses, of unit masses for clusters; all 1 without positions. Energies are in the
-unit of the landscape, which `units.txt` in the folder says, as the format has no units.
+unit of the landscape, which our own `units.txt` in the folder says, as the format has no units.
 
 The format does not tell estimates from transition states, and has no visits. All links are written;
 what is read comes in as estimates. The minima keep their ids as line numbers.
@@ -28,6 +28,7 @@ what is read comes in as estimates. The minima keep their ids as line numbers.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule
 from topokrates.storage.records import Link, Minimum
 
+UNITS = "units.txt"
 NO_FREQUENCIES = 1.0
 NO_SYMMETRY = 1
 LARGEST = 1e100  # beyond it, coordinates were read in the wrong byte order
@@ -55,7 +57,7 @@ def write(landscape: Landscape, path: Path) -> list[str]:
     estimates = sum(not link.verified for link in links)
     unit, length = landscape.energy_unit, landscape.provenance["units"]["length"]
     notes = [f"energies are in {unit}, lengths in {length}; PATHSAMPLE's files have no units"]
-    notes.append("frequencies and point groups are not known: each is written as 1")
+    notes.append("frequencies and point groups are not written: each is 1")
     if estimates:
         notes.append(f"{estimates} of the {len(links)} lines of ts.data are estimates, not proven")
     files = {
@@ -65,7 +67,7 @@ def write(landscape: Landscape, path: Path) -> list[str]:
             f"{_moments(x.positions, numbers)}\n"
             for x in links
         ),
-        "units.txt": "".join(f"{note}\n" for note in notes),
+        UNITS: "".join(f"{note}\n" for note in notes),
     }
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f"{path} exists already: name a new or an empty folder")
@@ -73,7 +75,7 @@ def write(landscape: Landscape, path: Path) -> list[str]:
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
         try:
             for name, text in files.items():
-                (folder / name).write_text(text)
+                (folder / name).write_text(text, encoding="utf-8")
             for name, found in zip(("points.min", "points.ts"), points, strict=True):
                 if found is not None:
                     (folder / name).write_bytes(np.stack(found).astype("<f8").tobytes())
@@ -134,7 +136,16 @@ def read(path: Path, molecule: Molecule) -> Contents:
             raise InputError(f"{path / 'ts.data'}: line {number} does not name two minima")
         a, b = sorted((int(row[3]), int(row[4])))
         links.append(Link(number, (a, b), row[0], x, False))
-    return Contents(minima, links)
+    return Contents(minima, links, unit=_unit(path / UNITS))
+
+
+def _unit(path: Path) -> str | None:
+    """The unit of energy that our file of units names; None if there is none, or another's."""
+    try:
+        found = re.match(r"energies are in (\S+), lengths in ", path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return None
+    return found[1] if found else None
 
 
 def _table(path: Path, columns: tuple[int, ...], what: str) -> list[list[float]]:

@@ -106,7 +106,7 @@ def write(landscape: Landscape, path: Path) -> list[str]:
         finally:
             connection.close()
     estimates = sum(not link.verified for link in links)
-    notes = [f"energies are in {landscape.energy_unit}; frequencies are not known"]
+    notes = [f"energies are in {landscape.energy_unit}; frequencies are not written"]
     if estimates:
         notes.append(f"{estimates} of the {len(links)} transition states are estimates, not proven")
     return notes

@@ -202,6 +202,24 @@ def test_junctions_hold_the_links_that_join_the_lines_there(landscape):
     assert nx.number_connected_components(graph) == len(tree.components)
 
 
+@settings(max_examples=100, deadline=None)
+@given(landscapes(), st.integers(2, 14))
+def test_junctions_leave_out_what_leads_to_hidden_minima_only(landscape, lowest):
+    energies, links = landscape
+    forest = [link for j in disconnectivity_tree(energies, links).junctions for link in j.links]
+    tree = disconnectivity_tree(energies, links, lowest=lowest)
+    drawn = {branch.minimum for branch in tree.branches}
+    for junction in tree.junctions:
+        first = junction.links[0]
+        assert first_level_at_or_above(tree, first[2]) == junction.energy
+        below = nx.Graph([link[:2] for link in forest if link[2] <= junction.energy])
+        for a, b, *_ in junction.links:
+            below.remove_edge(a, b)
+            assert drawn & nx.node_connected_component(below, a)
+            assert drawn & nx.node_connected_component(below, b)
+            below.add_edge(a, b)
+
+
 def test_a_lower_estimate_does_not_replace_a_transition_state():
     energies = {1: 0.0, 2: 1.0, 3: 2.0}
     links = [(1, 2, 5.0, True), (1, 2, 3.0, False), (2, 3, 4.0, False)]

@@ -59,6 +59,15 @@ def test_folders_that_are_none(dps, tmp_path, refusal):
     assert "pathsample" in refusal(read, dps, "pathsample")
 
 
+def test_pathsample_of_ours_knows_its_unit(made_lj4, tmp_path, refusal):
+    exchange.export(made_lj4, tmp_path / "out", "pathsample")
+    of = Molecule.from_text("smiles:C#C")  # four atoms, too
+    assert "'epsilon'" in refusal(exchange.read, tmp_path / "out", "pathsample", of)
+    (tmp_path / "out" / "units.txt").write_text("of somebody else")
+    with exchange.read(tmp_path / "out", "pathsample", "LJ4") as back:
+        assert back.energy_unit == "epsilon"
+
+
 @pytest.mark.parametrize("name", ["points.min", "points.ts"])
 def test_points_that_do_not_fit(made_lj4, tmp_path, name, refusal):
     exchange.export(made_lj4, tmp_path / "out", "pathsample")

@@ -2,12 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from topokrates.cli import app as cli
 from topokrates.landscape import Landscape
 from topokrates.molecule import Molecule
-from topokrates.storage.records import Link, Minimum
+from topokrates.storage.records import Link, Minimum, VibrationRecord
 
 LJ = {"name": "LJ", "units": {"energy": "epsilon", "length": "sigma"}, "version": "1"}
 
@@ -100,6 +101,30 @@ def test_trimming(tree, options, drawn):
     assert (found["minima_drawn"], found["minima_hidden"]) == (len(drawn), 5 - len(drawn))
 
 
+def test_free_energies_show_progress_once_and_refuse_before_they_are_computed(
+    run, database, monkeypatch
+):
+    computed = []
+    from topokrates.analysis import harmonics
+
+    def vibrations(landscape, potential, row):
+        computed.append(row.id)
+        kind = "link" if isinstance(row, Link) else "minimum"
+        modes = np.ones(9) if kind == "minimum" else np.array([-1.0] + [1.0] * 8)
+        return VibrationRecord(kind, row.id, modes, np.ones(3), "C1", 1, 1, True)
+
+    monkeypatch.setattr(harmonics, "_computed", vibrations)
+    for wrong in (("--unit", "eV"), ("--style", "x"), ("--font", "x"), ("--labels", "x")):
+        code, _, err = run(database, "--free-energy-at", "0.1", "-o", "a.svg", *wrong)
+        assert (code, err.count("\n"), computed) == (2, 1, [])
+    code, _, err = run(database, "--free-energy-at", "0.1", "-o", "a.svg")
+    assert code == 0
+    assert "frequencies 7/7" in err  # five minima, two transition states
+    assert len(computed) == 7
+    code, _, err = run(database, "--free-energy-at", "0.1", "-o", "a.svg")
+    assert (code, err, len(computed)) == (0, "", 7)
+
+
 def test_the_order_changes_nothing_in_the_data(tree):
     plain = tree("--levels", "7")
     assert len(plain["levels"]) == 7
@@ -143,7 +168,7 @@ def test_a_page_and_json_together(run, database, tmp_path):
     ("options", "says"),
     [
         (("--order", "beauty"), "choose one of size, energy, radius-of-gyration"),
-        (("--colour", "phi"), "choose one of radius-of-gyration"),
+        (("--colour", "phi"), "visits, component"),
         (("--metric", "phi"), "choose one of radius-of-gyration"),
         (("--unit", "kcal/mol", "-o", "a.svg"), "choose epsilon"),
         (("--unit", "epsilon", "--json"), "-o"),
@@ -152,6 +177,8 @@ def test_a_page_and_json_together(run, database, tmp_path):
         (("--font", "No Such Font", "-o", "a.svg"), "not installed"),
         (("--labels", "x", "-o", "a.svg"), "angles, ids, none"),
         (("--persistence", "-1"), "persistence"),
+        (("--window", "nan"), "window must be at least 0"),
+        (("--free-energy-at", "0"), "above 0"),
         (("--min-degree", "-1"), "degree"),
         (("--spacing", "x"), "not a number"),
         (("--spacing", "1", "--levels", "2"), "not both"),

@@ -255,6 +255,6 @@ async function begin(figure) {
     choosable(table, then);
   }
   by('notices').textContent = data.notices.join(' ');
-  if (data.minima.id.length) select(data.minima.id[0], false);
+  if (data.first !== null) select(data.first, false);
   document.body.dataset.ready = 'yes';
 }

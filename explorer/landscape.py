@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from topokrates import graphs, summary, tables
-from topokrates.analysis import harmonics
-from topokrates.analysis import tables as analysis
+from topokrates.answers import Answers
 from topokrates.identity.index import Matches, MinimumIndex
 from topokrates.identity.integrity import allowed_kinds
 from topokrates.links import compare
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
     import networkx as nx
     import pandas as pd
 
-    from topokrates.analysis.harmonics import Harmonics
-    from topokrates.analysis.tables import Ids
-    from topokrates.drawing.disconnectivity import Tree
     from topokrates.model.potential import Potential
     from topokrates.molecule import Molecule
     from topokrates.pathways.connect import Connected
@@ -53,7 +49,7 @@ KCAL_MOL_PER_EV = 23.060547830619  # e N_A / 4184 J, exact in the SI of 2019
 ENERGY_WINDOW = 1e-4  # eV or epsilon
 
 
-class Landscape:
+class Landscape(Answers):
     """Minima and links of one molecule with one potential. See `create` and `open`."""
 
     def __init__(self, store: Store, molecule: Molecule, matcher: Matches | None = None):
@@ -349,47 +345,6 @@ class Landscape:
     def export_extxyz(self, path: str | PathLike[str]) -> None:
         """Write minima, then transition states and estimates, each by energy, as extended XYZ."""
         tables.write_extxyz(self, path)
-
-    def disconnectivity_graph(self, free_energy_at: float | None = None, **options: Any) -> Tree:
-        """The disconnectivity graph; draw it with its `figure` or `save`.
-
-        Of energies, or of free energies at a temperature (K; epsilon/k_B). The other options
-        (levels, what is hidden, order, colour) are those of `charting.chart`; energies
-        in kcal/mol (epsilon for Lennard-Jones particles).
-        """
-        from topokrates.drawing.charting import chart
-
-        if free_energy_at is not None:
-            options |= analysis.heights(self, self.frequencies(), free_energy_at)
-        return chart(self, **options)
-
-    def disagreement(self, potential: Potential | None = None) -> pd.DataFrame:
-        """How far a committee disagrees about each minimum: `topokrates.uncertainty`."""
-        from topokrates import uncertainty
-
-        return uncertainty.disagreement(self, potential)
-
-    # heat and rates, with the options of `topokrates.analysis.wells`: `quantum`, `rotation`
-
-    def frequencies(self, potential: Potential | None = None, **options: Any) -> Harmonics:
-        """Vibrations, computed where the database lacks them: `topokrates.analysis.harmonics`."""
-        return harmonics.frequencies(self, potential, **options)
-
-    def heat_capacity(self, temperatures: Iterable[float], **options: Any) -> pd.DataFrame:
-        """Free energy, internal energy, heat capacity and entropy at temperatures."""
-        return analysis.heat_capacity(self, self.frequencies(links=False), temperatures, **options)
-
-    def free_energies(self, temperature: float, **options: Any) -> pd.DataFrame:
-        """The minima by free energy, with their probabilities and symmetry."""
-        return analysis.free_energies(self, self.frequencies(links=False), temperature, **options)
-
-    def rates(self, temperature: float, **options: Any) -> pd.DataFrame:
-        """Rates between minima, or groups of them: `topokrates.analysis.wells.rate_network`."""
-        return analysis.rates(self, self.frequencies(), temperature, **options)
-
-    def passage(self, a: Ids, b: Ids, temperature: float, **options: Any) -> pd.DataFrame:
-        """Times and rates between minima a and b, there and back, and the fastest path."""
-        return analysis.passages(self, self.frequencies(), a, b, temperature, **options)
 
     def __len__(self) -> int:
         self._sync()

@@ -13,7 +13,7 @@ from topokrates.model.errors import InputError
 from topokrates.model.neighbours import ALL_CANDIDATES, Lists, PairLists, every_pair
 from topokrates.model.physics import Energies
 from topokrates.model.potential import ELECTRONVOLT, CompiledPotential, Device
-from topokrates.model.so3krates import SO3krates, initial_features
+from topokrates.model.so3krates import Layer, SO3krates, initial_features
 from topokrates.model.tables import compact
 from topokrates.model.weights import Weights
 
@@ -61,6 +61,24 @@ class NetworkEnergy:
         assert isinstance(energies, Energies)
         return energies
 
+    def features(self, inputs: dict[str, Any], positions: Array, lists: Lists) -> Array:
+        """Invariant features after the last layer, (N, F)."""
+        kept: Any
+        _, kept = self.module.apply(
+            {"params": inputs["params"]},
+            inputs["numbers"],
+            positions,
+            inputs["real"],
+            inputs["charge"],
+            inputs["unpaired"],
+            self.long_range_cutoff,
+            lists.get("near"),
+            lists.get("far", inputs["far"]),
+            capture_intermediates=lambda module, _: isinstance(module, Layer),
+        )
+        (outputs,) = kept["intermediates"][f"layer_{self.module.layers - 1}"]["__call__"]
+        return outputs[0]
+
     def __call__(self, inputs: dict[str, Any], positions: Array, lists: Lists) -> Array:
         return self.parts(inputs, positions, lists).total
 
@@ -83,6 +101,33 @@ class NetworkPotential(CompiledPotential):
         # per atom without the padding; a model that has no charges, or no ratios, gives a scalar
         atoms = len(self.numbers)
         return Energies(*(p[:atoms] if np.ndim(p) else p for p in jax.device_get(parts)))
+
+    def descriptors(self, positions: np.ndarray) -> np.ndarray:
+        """Invariant features of the atoms after the last layer: what the network sees of them.
+
+        Args:
+            positions: (B, N, 3), Å.
+
+        Returns:
+            (B, N, F); NaN where a position is not finite.
+        """
+        padded = self._padded(positions)
+        assert isinstance(self.function, NetworkEnergy)
+        found = np.full((len(padded), len(self.numbers), self.function.module.features), np.nan)
+        for lane in np.flatnonzero(np.isfinite(padded).all(axis=(1, 2))):
+            lists = jax.tree.map(
+                lambda leaf: leaf[0], self.listed(np.array([lane]), padded[lane : lane + 1])
+            )
+            features = _features(self.function, self.inputs, padded[lane], lists)
+            found[lane] = np.asarray(features)[: len(self.numbers)]
+        return found
+
+
+@partial(jax.jit, static_argnums=0)
+def _features(
+    function: NetworkEnergy, inputs: dict[str, Any], positions: Array, lists: Lists
+) -> Array:
+    return function.features(inputs, positions, lists)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -273,8 +273,11 @@ class CompiledPotential(Potential):
 
     def _padded(self, array: np.ndarray) -> np.ndarray:
         array = np.asarray(array, self.dtype)
-        missing: int = self._atoms - array.shape[1]
-        return np.pad(array, ((0, 0), (0, missing), (0, 0))) if missing else array
+        if array.shape[1] == self._atoms:
+            return array
+        padded = np.zeros((len(array), self._atoms, 3), self.dtype)
+        padded[:, : array.shape[1]] = array
+        return padded
 
     @property
     def closed(self) -> bool:

@@ -8,10 +8,6 @@ from topokrates.model import models, weights
 from topokrates.model.committee import CommitteeForceField
 from topokrates.model.errors import InputError
 from topokrates.model.network import NetworkForceField
-from topokrates.model.parameters import build, flatten
-from topokrates.model.so3krates import SO3krates
-from topokrates.model.training.config import Network
-from topokrates.model.training.trainer import random_parameters
 from topokrates.molecule import Molecule
 
 NUMBERS = np.array([8, 1, 1])
@@ -19,20 +15,12 @@ WATER = np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
 
 
 @pytest.fixture(scope="module")
-def members(tmp_path_factory):
+def members(make_network, tmp_path_factory):
     """Paths of three weights files."""
-    settings = Network(
-        features=8, layers=1, heads=2, degrees=[1, 2], radial_functions=8, energy_hidden=8
-    )
-    architecture = settings.model_dump()
-    module = SO3krates(**architecture | {"degrees": (1, 2)})
     folder = tmp_path_factory.mktemp("members")
-    paths = []
-    for seed in range(3):
-        flat = flatten(random_parameters(module, seed))
-        made = build(architecture, [1, 8], flat, name=f"seed{seed}", source="")
-        paths.append(folder / f"{seed}.safetensors")
-        weights.save(made, paths[-1])
+    paths = [folder / f"{seed}.safetensors" for seed in range(3)]
+    for seed, path in enumerate(paths):
+        weights.save(make_network(seed).weights, path)
     return paths
 
 

@@ -257,3 +257,17 @@ def test_so3lr_in_single_precision(dimer):
 def test_so3lr_names_the_element_that_it_does_not_know(so3lr):
     with pytest.raises(InputError, match="does not know the element Na, Br; it knows H C N O F"):
         so3lr.bind(np.array([1, 11, 35]))
+
+
+def test_descriptors_turn_nothing_and_follow_their_atoms(network, structure):
+    """What the last layer knows of an atom: invariant, and its own whatever its number."""
+    numbers, x = structure(9, 3)
+    order = np.random.default_rng(1).permutation(9)
+    turn = Rotation.random(random_state=2).as_matrix()
+    moved = (x @ turn.T + 3.0)[order]
+    found = network.bind(numbers).descriptors(np.stack([x, np.full_like(x, np.nan)]))
+    assert found.shape == (2, 9, network.weights.architecture["features"])
+    assert np.isnan(found[1]).all()
+    other = network.bind(numbers[order], atoms=16).descriptors(moved[None])[0]
+    np.testing.assert_allclose(other, found[0][order], atol=1e-9)
+    assert np.ptp(found[0], axis=0).max() > 1e-3

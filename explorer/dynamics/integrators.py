@@ -149,7 +149,7 @@ def integrator(potential: Potential, ensemble: Ensemble) -> Integrator:
         velocities = np.zeros_like(positions)
         # friction and noise move the whole as well; the others leave that at rest
         freedom = np.full(count, 3.0 * atoms)
-        alive = np.isfinite(positions).all(axis=(1, 2))
+        alive = np.asarray(np.isfinite(positions).all(axis=(1, 2)))
         for lane in np.flatnonzero(alive):
             x, basis = positions[lane], _motions(positions[lane], masses)
             freedom[lane] -= 0 if stochastic else len(basis)

@@ -156,7 +156,11 @@ class Connector:
         if gaps[0].way.startswith(UPHILL):
             starts = [(minima[gap.a], _number(gap)) for gap in gaps]
             climbs = uphill(
-                self.landscape.molecule, self.potential, self.quencher.coordinates, starts
+                self.landscape.molecule,
+                self.potential,
+                self.quencher.coordinates,
+                starts,
+                self._saddles() if self._cheap else {},
             )
             found = climbed(self.room, [[climb] for climb in climbs])
         elif gaps[0].way == TOP:
@@ -182,6 +186,15 @@ class Connector:
         self.room = self.room._replace(guide=guide)
         if not self.planner.tried:  # paid for by the first attempt, whoever goes on
             self._products += first.size
+
+    def _saddles(self) -> dict[int, list[np.ndarray]]:
+        """Verified ones beside each minimum that were known when the round began."""
+        known: dict[int, list[np.ndarray]] = {}
+        for link in sorted(self.landscape.link_list, key=lambda link: link.id):
+            if link.verified and link.id <= self._last_link:
+                for name in sorted(set(link.minima)):
+                    known.setdefault(name, []).append(located(link))
+        return known
 
     def _top(self, gap: Gap) -> Climb:
         """From the lowest estimate of a pair along the softest mode, not along its band."""

@@ -2,14 +2,16 @@
 
 First steps along each mode, both ways, short ones and longer ones (of a molecule along the softest
 few of its model Hessian, of a cluster along all of the exact one): a climb that follows a mode of a
-minimum keeps its symmetry, and some saddles are reached in no other way. Then chance, in four ways
-in turn: mixtures of all modes, mixtures of two, random displacements, and the top of an escape by
-short dynamics, which is an upper bound of some barrier and a good place to look for the saddle
-below it (hybrid eigenvector following: Munro and Wales, Phys. Rev. B 59, 3969 (1999)). What attempt
-number k of a minimum starts from depends on both alone.
+minimum keeps its symmetry, and some saddles are reached in no other way. Then chance, in ways that
+take turns: mixtures of all modes, mixtures of two, random displacements, and the top of an escape
+by short dynamics, which is an upper bound of some barrier and a good place to look for the saddle
+below it (hybrid eigenvector following: Munro and Wales, Phys. Rev. B 59, 3969 (1999)). The highest
+saddles of a cluster are hardly met from a minimum: some climbs begin at a known saddle, displaced
+along one or two of its modes. What attempt number k of a minimum starts from depends on both, and
+on the saddles that are given, alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +30,9 @@ STEPS = 0.1, 0.3  # along a mode, of the atom that moves most, Å or sigma
 SMALLEST, LARGEST = 0.1, 0.5  # along a mixture
 RATTLE = 0.05, 0.4  # of every coordinate, Å or sigma
 KINETIC_CLUSTER, KINETIC_MOLECULE = 0.25, 0.05  # of an escape, per degree of freedom
+OFF_A_SADDLE = 0.2, 0.8  # along modes of a known saddle, Å or sigma
 KINDS = ("mixture", "escape", "pair", "rattle")
+KINDS_OF_CLUSTERS = ("mixture", "saddle", "escape", "pair", "saddle", "rattle")
 
 
 def uphill(
@@ -36,14 +40,22 @@ def uphill(
     potential: Potential,
     coordinates: Coordinates,
     starts: Sequence[tuple[Minimum, int]],
+    saddles: Mapping[int, Sequence[np.ndarray]],
 ) -> list[Climb]:
-    """Where to climb from, for minima and the numbers of their attempts, from 0."""
+    """Where to climb from.
+
+    Args:
+        molecule, potential, coordinates: of the landscape.
+        starts: minima, and the numbers of their attempts, from 0.
+        saddles: known ones (N, 3) beside each minimum, by its id, in an order that lasts.
+    """
     spectra = _spectra(potential, coordinates, {m.id: located(m) for m, _ in starts})
     exact = applies(potential, coordinates)
     taken = {
         name: spectrum.values.size if exact else min(SOFT_MODES, spectrum.values.size)
         for name, spectrum in spectra.items()
     }
+    kinds = KINDS_OF_CLUSTERS if exact else KINDS
     climbs: dict[int, Climb] = {}
     fleeing = []
     for k, (minimum, number) in enumerate(starts):
@@ -55,7 +67,9 @@ def uphill(
             size, which = divmod(number // 2, modes_taken)
             mode = spectrum.vectors[:, which] * (-1) ** number
             climbs[k] = _along(coordinates, x, mode, STEPS[size])
-        elif (kind := KINDS[chance % len(KINDS)]) == "escape":
+        elif (kind := kinds[chance % len(kinds)]) == "saddle" and saddles.get(minimum.id):
+            climbs[k] = _off(potential, coordinates, saddles[minimum.id], rng)
+        elif kind == "escape":
             fleeing.append((k, rng.normal(size=x.shape), rng.uniform(0.5, 2)))
         elif kind == "rattle":
             size = rng.uniform(*RATTLE)
@@ -89,6 +103,20 @@ def _spectra(
     return {
         name: modes(hessian, x) for (name, x), hessian in zip(minima.items(), hessians, strict=True)
     }
+
+
+def _off(
+    potential: Potential,
+    coordinates: Coordinates,
+    saddles: Sequence[np.ndarray],
+    rng: np.random.Generator,
+) -> Climb:
+    """From one of these saddles along one or two of its modes."""
+    x = saddles[rng.integers(len(saddles))]
+    spectrum = modes(np.asarray(potential.hessians(x[None])[0], float), x)
+    chosen = rng.choice(spectrum.values.size, min(rng.integers(1, 3), spectrum.values.size), False)
+    direction = spectrum.vectors[:, chosen] @ rng.normal(size=len(chosen))
+    return _along(coordinates, x, direction, rng.uniform(*OFF_A_SADDLE))
 
 
 def _along(coordinates: Coordinates, x: np.ndarray, direction: np.ndarray, size: float) -> Climb:

@@ -76,7 +76,7 @@ class Display:
         Compilation.listen()
         self.name, self.total, self.done, self.message = name, total, done, ""
         if total is not None and done >= total:
-            what = f"all {total} are in the database already" if total else "nothing to do"
+            what = f"all {total} are done already" if total else "nothing to do"
             self.note(f"{name}: {what}")
             self._kept = self.line()  # says no more than that
 

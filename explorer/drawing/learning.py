@@ -60,11 +60,17 @@ def save_learning_curve(rows: Sequence[Mapping[str, float]], path: str | PathLik
     rows = [row for row in rows if row["step"] > 0]
     steps = [row["step"] for row in rows]
     with _panels(path, 2) as (losses, errors):
-        losses.plot(steps, [row["loss"] for row in rows], color=GREY, label="training")
-        losses.plot(steps, [row["validation_loss"] for row in rows], color=INK, label="validation")
+        for axes, what, colour, label in (
+            (losses, "loss", GREY, "training"),
+            (losses, "validation_loss", INK, "validation"),
+            (errors, "force_mae", BLUE, "forces, meV/Å"),
+            (errors, "energy_mae", ORANGE, "energies, meV"),
+        ):
+            values = [row[what] for row in rows]
+            axes.plot(
+                steps, values, color=colour, label=label, marker="." if len(rows) < 20 else ""
+            )
         losses.set_ylabel("loss")
-        errors.plot(steps, [row["force_mae"] for row in rows], color=BLUE, label="forces, meV/Å")
-        errors.plot(steps, [row["energy_mae"] for row in rows], color=ORANGE, label="energies, meV")
         errors.set_ylabel("mean absolute error, validation")
         for axes in (losses, errors):
             axes.set_xlabel("step")

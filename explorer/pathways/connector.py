@@ -33,7 +33,7 @@ ATTEMPTS_PER_MINIMUM, LEAST_ATTEMPTS = 4, 20
 BATCH = 8  # attempts to a round
 UPHILL = "uphill"  # the way of a single-ended search, followed by its number
 CHEAP_BATCH = 64  # of single-ended searches whose gradients cost less than a call does
-SADDLES, SMALL = 200, 100  # single-ended searches by default, of so many minima at most
+SADDLES, SMALL = 400, 100  # single-ended searches by default, of so many minima at most
 
 
 class Connected(NamedTuple):
@@ -160,7 +160,7 @@ class Connector:
                 self.potential,
                 self.quencher.coordinates,
                 starts,
-                self._saddles() if self._cheap else {},
+                self._saddles() if self._cheap else [],
             )
             found = climbed(self.room, [[climb] for climb in climbs])
         elif gaps[0].way == TOP:
@@ -187,14 +187,10 @@ class Connector:
         if not self.planner.tried:  # paid for by the first attempt, whoever goes on
             self._products += first.size
 
-    def _saddles(self) -> dict[int, list[np.ndarray]]:
-        """Verified ones beside each minimum that were known when the round began."""
-        known: dict[int, list[np.ndarray]] = {}
-        for link in sorted(self.landscape.link_list, key=lambda link: link.id):
-            if link.verified and link.id <= self._last_link:
-                for name in sorted(set(link.minima)):
-                    known.setdefault(name, []).append(located(link))
-        return known
+    def _saddles(self) -> list[np.ndarray]:
+        """Verified ones that were known when the round began."""
+        links = sorted(self.landscape.link_list, key=lambda link: link.id)
+        return [located(link) for link in links if link.verified and link.id <= self._last_link]
 
     def _top(self, gap: Gap) -> Climb:
         """From the lowest estimate of a pair along the softest mode, not along its band."""

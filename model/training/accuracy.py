@@ -55,9 +55,9 @@ def predictions(
     forces: list[np.ndarray] = [np.empty(0)] * len(frames)
     for numbers, batch in in_order(buckets, size):
         found = run.predict(params, batch)
-        e, f = np.asarray(found.energy, float), np.asarray(found.forces, float)
+        e, f, loss = (np.asarray(part, float) for part in found)
         for lane, k in enumerate(numbers):
-            energies[k], wanted[k], losses[k] = e[lane], batch.energy[lane], found.loss[lane]
+            energies[k], wanted[k], losses[k] = e[lane], batch.energy[lane], loss[lane]
             forces[k] = f[lane, : len(frames[k].numbers)]
     return Predictions(energies, wanted, forces, [frame.forces for frame in frames], losses)
 
@@ -65,7 +65,8 @@ def predictions(
 def errors(found: Predictions) -> Errors:
     """Errors over all frames; NaN if there are none."""
     if not len(found.energies):
-        return Errors(*[float("nan")] * 5, 0)
+        nothing = float("nan")
+        return Errors(nothing, nothing, nothing, nothing, nothing, 0)
     de = 1e3 * (found.energies - found.energies_wanted)
     pairs = zip(found.forces, found.forces_wanted, strict=True)
     df = 1e3 * np.concatenate([(a - b).ravel() for a, b in pairs])

@@ -7,7 +7,7 @@ a run that was killed goes on as if it had not been.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -65,8 +65,9 @@ class Bucket:
         filled = np.resize(rows, size)
         a = self.everything
         near = Edges(*(end[filled].astype(np.int32) for end in a.near))
-        batch = Batch(*(near if k == "near" else v[filled] for k, v in a._asdict().items()))
-        return batch._replace(weight=(np.arange(size) < len(rows)).astype(np.float32))
+        parts: dict[str, Any] = {k: v[filled] for k, v in a._asdict().items() if k != "near"}
+        parts["weight"] = (np.arange(size) < len(rows)).astype(np.float32)
+        return Batch(near=near, **parts)
 
 
 def sort(frames: Sequence[Frame], references: dict[int, float], cutoff: float) -> list[Bucket]:

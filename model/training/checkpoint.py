@@ -5,6 +5,7 @@ import os
 import secrets
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import jax
 import numpy as np
@@ -18,7 +19,9 @@ def save(path: Path, tree: Any, about: dict[str, Any]) -> None:
     Raises:
         InputError: if it cannot be written; what was there before is then still there.
     """
-    leaves = {f"leaf_{k}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(tree))}
+    leaves: dict[str, Any] = {
+        f"leaf_{k}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(tree))
+    }
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         try:
@@ -45,7 +48,7 @@ def load(path: Path, like: Any | None = None) -> tuple[Any, dict[str, Any]]:
             if like is None:
                 return None, about
             leaves = [archive[f"leaf_{k}"] for k in range(len(archive.files) - 1)]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise InputError(f"{path} is not a checkpoint that can be read ({error})") from error
     expected, structure = jax.tree.flatten(like)
     if [np.shape(leaf) for leaf in leaves] != [np.shape(leaf) for leaf in expected]:

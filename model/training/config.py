@@ -58,7 +58,7 @@ class Data(Section):
     train_index: str | None = None
     validation_index: str | None = None
     test_index: str | None = None
-    seed: int = 0
+    seed: Count = 0
     energy_unit: Literal["eV", "kcal/mol", "kJ/mol", "hartree"] = "eV"
     length_unit: Literal["angstrom", "bohr"] = "angstrom"
     energy_key: str | None = None
@@ -165,7 +165,7 @@ class Run(Section):
         name, licence, citation: written into the weights.
     """
 
-    seed: int = 0
+    seed: Count = 0
     validate_every: AtLeastOne = 1_000
     checkpoint_every: AtLeastOne = 1_000
     name: str = ""

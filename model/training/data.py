@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from ase import units
@@ -96,14 +97,21 @@ def _of_npz(path: Path, subset: str) -> list[Frame]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             found = {what: _array(archive, what, subset) for what in NAMES}
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
         raise InputError(f"{path}: not an npz file of arrays ({error})") from error
+    try:
+        return _joined(found, path, subset)
+    except (ValueError, TypeError, IndexError) as error:
+        raise InputError(f"{path}: its arrays do not fit together ({error})") from error
+
+
+def _joined(found: dict[str, Any], path: Path, subset: str) -> list[Frame]:
     for what in ("numbers", "positions", "energy", "forces"):
         if found[what] is None:
             names = " or ".join(NAMES[what])
             inside = f" of the set {subset}" if subset else ""
             raise InputError(f"{path}: there are no {what}{inside}; name the array {names}")
-    x, forces = found["positions"], found["forces"]
+    x, forces = np.asarray(found["positions"], float), np.asarray(found["forces"], float)
     count = len(x)
     if x.ndim != 3 or x.shape[2] != 3 or forces.shape != x.shape:
         raise InputError(
@@ -113,15 +121,19 @@ def _of_npz(path: Path, subset: str) -> list[Frame]:
     numbers = np.broadcast_to(found["numbers"], x.shape[:2])
     if len(energies) != count:
         raise InputError(f"{path}: {len(energies)} energies for {count} frames")
-    sizes = found["atoms"] if found["atoms"] is not None else np.sum(numbers > 0, axis=1)
+    sizes = np.sum(numbers > 0, axis=1) if found["atoms"] is None else found["atoms"].astype(int)
     charges = np.broadcast_to(found["charge"] if found["charge"] is not None else 0, count)
     dipoles = found["dipole"] if found["dipole"] is not None else [None] * count
+    rows = zip(numbers, x, energies, forces, dipoles, charges, sizes.tolist(), strict=True)
     return [
-        Frame(z[:n], r[:n], float(e), f[:n], d, int(q))
-        for z, r, e, f, d, q, n in zip(
-            numbers, x, energies, forces, dipoles, charges, sizes, strict=True
-        )
+        Frame(z[:n], r[:n], float(e), f[:n], d, q, _fewest(z[:n], q))
+        for z, r, e, f, d, q, n in rows
     ]
+
+
+def _fewest(numbers: np.ndarray, charge: float) -> int:
+    """Unpaired electrons where nothing is said of them."""
+    return int(np.sum(numbers) - charge) % 2
 
 
 def _array(archive: Any, what: str, subset: str) -> Any:
@@ -154,14 +166,18 @@ def _of_ase(path: Path, settings: Data) -> list[Frame]:
                 raise InputError(
                     f"{path}, frame {k}: no {what}; name it by {what}_key if it is there otherwise"
                 )
-        charge = int(a.info.get("charge", 0))
-        electrons = int(a.numbers.sum()) - charge
-        unpaired = int(a.info.get("unpaired_electrons", electrons % 2))
+        try:
+            charge = float(a.info.get("charge", 0))
+            unpaired = int(a.info.get("unpaired_electrons", _fewest(a.numbers, charge)))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}, frame {k}: charge or spin is no number ({error})") from error
         dipole = labels["dipole"]
+        if a.pbc.any():
+            raise InputError(f"{path}, frame {k}: periodic cells are not supported")
         frames.append(
             Frame(
-                a.numbers, a.positions, float(labels["energy"]), labels["forces"], dipole, charge,
-                unpaired,
+                a.numbers, a.positions, float(labels["energy"]), labels["forces"], dipole,
+                charge, unpaired,  # pyright: ignore[reportArgumentType]  made whole below
             )
         )  # fmt: skip
     return frames
@@ -182,15 +198,18 @@ def _checked(frame: Frame, label: str, energy: float, length: float) -> Frame:
         )
     if dipole is not None and dipole.shape != (3,):
         raise InputError(f"{label}: its dipole has the shape {dipole.shape}; give three numbers")
-    labels = [frame.energy, *positions.flat, *forces.flat, *(() if dipole is None else dipole)]
-    if not np.isfinite(labels).all():
-        raise InputError(f"{label}: an energy, force, dipole or position is not finite")
+    if dipole is not None and not np.isfinite(dipole).all():
+        dipole = None  # not known
+    if not np.isfinite([frame.energy, *positions.flat, *forces.flat]).all():
+        raise InputError(f"{label}: an energy, force or position is not finite")
+    if frame.charge != round(frame.charge):
+        raise InputError(f"{label}: its charge is {frame.charge}, not a whole number")
     return Frame(
         numbers,
         positions * length,
         frame.energy * energy,
         forces * energy / length,
         None if dipole is None else dipole * length,
-        frame.charge,
+        round(frame.charge),
         frame.unpaired,
     )

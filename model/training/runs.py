@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,9 @@ def train(
         folder = Path(output) if output else Path(Path(settings).stem)
     progress.stage("data")
     start = files.load(_path(made.start.weights, base)) if made.start.weights else None
-    architecture = start.architecture if start else made.network.model_dump()
-    module = SO3krates(**architecture | {"degrees": tuple(architecture["degrees"])})
+    architecture: dict[str, Any] = start.architecture if start else made.network.model_dump()
+    attributes: dict[str, Any] = architecture | {"degrees": tuple(architecture["degrees"])}
+    module = SO3krates(**attributes)
     run = trainer(made, module, _shared(made.optimiser.batch, devices))
     params = start.params if start else random_parameters(module, made.run.seed)
     _check_freeze(made, params)
@@ -159,7 +161,10 @@ class _Run:
             batch = self.train[which].take(rows, size)
             state, info = self.run.step(state, self.done, batch)
             self.done += 1
-            self.losses = [self.losses[0] + float(info.loss), self.losses[1] + 1]
+            if np.isfinite(value := float(info.loss)):
+                self.losses = [self.losses[0] + value, self.losses[1] + 1]
+            else:
+                self.progress.note(f"step {self.done}: a gradient that is not finite, passed over")
             last = self.done == steps
             if last or self.done % housekeeping.validate_every == 0:
                 self._measure(state)
@@ -275,7 +280,7 @@ class _Run:
             flat,
             reference_energies=self.material.references,
             training=about,
-            name=housekeeping.name or self.folder.name,
+            name=housekeeping.name or self.folder.resolve().name,
             source=str(self.folder / BEST),
             licence=housekeeping.licence,
             citation=housekeeping.citation,
@@ -302,7 +307,10 @@ def _material(made: Config, base: Path, run: Trainer, start: Weights | None) -> 
         strange = {int(z) for f in there for z in f.numbers} - set(fitted)
         if strange:
             raise InputError(f"elements {sorted(strange)} are in the {part} but not in training")
-    return Material(ours, validation, test, fitted, data.digest(ours + validation + test))
+    parts = (ours, validation, test)
+    whole = sha256("".join(data.digest(part) for part in parts).encode())
+    whole.update((start.sha256 if start else "").encode())
+    return Material(ours, validation, test, fitted, whole.hexdigest())
 
 
 def _check_elements(fitted: dict[int, float], start: Weights) -> None:
@@ -327,8 +335,8 @@ def _shared(batch: int, devices: Sequence[Any] | None) -> list[Any]:
 
 def _path(name: str, base: Path) -> str:
     """A path relative to the configuration, or a name."""
-    beside = base / name
-    return str(beside) if beside.exists() else name
+    beside = base / Path(name).expanduser()
+    return str(beside) if beside.is_file() else name
 
 
 def _difference(there: Any, wanted: Any, prefix: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -46,6 +47,11 @@ def divide(count: int, settings: Data, folder: Path) -> Split:
         index = indices[part]
         return rng.permutation(rest if index is None else index)
 
+    kept = rest[:0]
+    if settings.train is None and indices["test"] is None and settings.test:
+        # before training takes all
+        kept = _first(rng.permutation(rest), settings.test, "test")
+        rest = np.setdiff1d(rest, kept)
     ours = pool("train")
     wanted = settings.validation
     if indices["validation"] is not None:
@@ -56,7 +62,8 @@ def divide(count: int, settings: Data, folder: Path) -> Split:
         validation, ours = _first(ours, wanted, "validation"), ours[wanted:]
     train = _first(ours, settings.train, "training")
     left = indices["test"] if indices["test"] is not None else np.setdiff1d(rest, train)
-    test = _first(rng.permutation(np.setdiff1d(left, validation)), settings.test, "test")
+    left = np.setdiff1d(left, validation)
+    test = kept if len(kept) else _first(rng.permutation(left), settings.test, "test")
     if not len(train):
         raise InputError(f"no frame is left for training: there are {count} frames in all")
     return Split(np.sort(train), np.sort(validation), np.sort(test))
@@ -86,9 +93,11 @@ def _index(file: str, folder: Path, count: int) -> np.ndarray:
         raise InputError(f"{path}: no such file") from None
     except KeyError as error:
         raise InputError(f"{file}: {error.args[0]}; name an array as {name}#key") from None
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError, IndexError, BadZipFile) as error:
         raise InputError(f"{file}: no frame numbers can be read from it ({error})") from error
     index = np.asarray(index).reshape(-1)
+    if not np.issubdtype(index.dtype, np.number):
+        raise InputError(f"{file}: it holds no numbers")
     whole = index.astype(int)
     if not np.array_equal(whole, index) or np.any(whole < 0) or np.any(whole >= count):
         raise InputError(f"{file}: frame numbers must be whole and from 0 to {count - 1}")

@@ -7,7 +7,7 @@ and the parameters are everywhere; what is computed is the same.
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -96,9 +96,17 @@ def trainer(config: Config, module: SO3krates, devices: list[Any] | None = None)
         module: the network.
         devices: that share each batch; its size must be a multiple of their number. None for one.
     """
+    key: tuple[Any, ...] = (module, tuple(devices or jax.devices()[:1]))
+    return _trainer(config.model_dump_json(exclude_unset=True), *key)
+
+
+@lru_cache(maxsize=8)
+def _trainer(text: str, module: SO3krates, devices: tuple[Any, ...]) -> Trainer:
+    """Made once for the same settings, so that what is compiled is."""
+    config = Config.model_validate_json(text)
     function = NetworkEnergy(module, None)
     settings = config.optimiser
-    mesh = Mesh(np.array(devices or jax.devices()[:1]), ("lanes",))
+    mesh = Mesh(np.array(devices), ("lanes",))
     everywhere = NamedSharding(mesh, PartitionSpec())
     divided = NamedSharding(mesh, PartitionSpec("lanes"))
 
@@ -133,9 +141,7 @@ def trainer(config: Config, module: SO3krates, devices: list[Any] | None = None)
         params = optax.apply_updates(state.params, updates)
         # early on the average is over what there is
         keep = jnp.minimum(settings.ema, number / (number + 10.0))
-        average = jax.tree.map(
-            lambda old, new: keep * old + (1 - keep) * new, state.average, params
-        )
+        average = jax.tree.map(lambda old, new: new + keep * (old - new), state.average, params)
         # a gradient that is not finite is passed over
         sound = jnp.isfinite(norm)
         fresh = State(params, average, optimiser)
@@ -153,11 +159,12 @@ def trainer(config: Config, module: SO3krates, devices: list[Any] | None = None)
 
 
 def _labels(params: Any, freeze: list[str]) -> Any:
-    """ "frozen" for parameters whose name begins as one of `freeze`, else "free"."""
+    """Of each parameter: "frozen" if its name begins as one of `freeze`, else "free"."""
     names = flatten(jax.tree.map(lambda leaf: leaf, params))
-    return unflatten({
+    labels: dict[str, Any] = {
         name: "frozen" if any(_begins(name, part) for part in freeze) else "free" for name in names
-    })  # fmt: skip
+    }  # fmt: skip
+    return unflatten(labels)
 
 
 def _begins(name: str, part: str) -> bool:
@@ -166,5 +173,5 @@ def _begins(name: str, part: str) -> bool:
 
 def learning_rate(settings: Optimiser, step: int) -> float:
     """That of a step, for people."""
-    rate = float(schedule(settings)(step))
+    rate = float(np.asarray(schedule(settings)(step)))
     return rate if math.isfinite(rate) else 0.0

@@ -22,7 +22,7 @@ from topokrates.pathways.distances import Distances
 from topokrates.pathways.planning import LONG, NEIGHBOURS, TOP, Gap, Planner
 from topokrates.pathways.saddle import Saddle, internal_hessian
 from topokrates.pathways.swift_climb import applies
-from topokrates.pathways.uphill import sweep, uphill
+from topokrates.pathways.uphill import uphill
 from topokrates.progress import Progress
 from topokrates.quench import Quencher
 from topokrates.relaxation.certify import Certificate
@@ -33,7 +33,7 @@ ATTEMPTS_PER_MINIMUM, LEAST_ATTEMPTS = 4, 20
 BATCH = 8  # attempts to a round
 UPHILL = "uphill"  # the way of a single-ended search, followed by its number
 CHEAP_BATCH = 64  # of single-ended searches whose gradients cost less than a call does
-SADDLES, SMALL = 200, 100  # single-ended searches by default, of so many minima at most
+SADDLES, SMALL = 400, 100  # single-ended searches by default, of so many minima at most
 
 
 class Connected(NamedTuple):
@@ -63,7 +63,7 @@ class Connector:
         self.room = Room(landscape.molecule, potential, coordinates, matcher, self._recognised)
         self.planner = Planner(landscape, Distances(landscape, matcher), neighbours)
         self._barren: dict[int, list[tuple[int, bool]]] = {}
-        self._last_link = self._last_minimum = 0
+        self._last_link = 0
         self._cheap = applies(potential, coordinates)
         store = landscape.store
         store.search(CONNECTING, {"searcher": CONNECTING})
@@ -101,7 +101,7 @@ class Connector:
             self._try(gaps[: limit - self._pairs], progress, limit)
         progress.advance(min(self._pairs, limit), self._standing([]))
         if strategy == "all":
-            self._uphill(saddles, lowest, progress)
+            self._uphill(self._default(saddles), lowest, progress)
         return Connected(*(now - then for now, then in zip(self._account(), before, strict=True)))
 
     # rounds
@@ -113,7 +113,6 @@ class Connector:
             return []
         plan = json.loads(record.state)
         self._last_link = plan["last_link"]
-        self._last_minimum = plan.get("last_minimum", len(self.landscape))
         planned = [Gap(int(a), int(b), str(way)) for a, b, way in plan["gaps"]]
         return [gap for gap in planned if gap not in self.planner.tried]
 
@@ -121,9 +120,7 @@ class Connector:
         """Stores the plan of a round."""
         chosen = gaps[: size or self.batch]
         self._last_link = max((link.id for link in self.landscape.link_list), default=0)
-        self._last_minimum = max(m.id for m in self.landscape.minimum_list)
-        seen = {"last_link": self._last_link, "last_minimum": self._last_minimum}
-        self._save(json.dumps(seen | {"gaps": chosen}).encode())
+        self._save(json.dumps({"last_link": self._last_link, "gaps": chosen}).encode())
         return chosen
 
     def _recognised(self, saddle: Saddle) -> tuple[int, int] | None:
@@ -158,14 +155,12 @@ class Connector:
         self._guide()
         if gaps[0].way.startswith(UPHILL):
             starts = [(minima[gap.a], _number(gap)) for gap in gaps]
-            known = [m for m in self.landscape.minimum_list if m.id <= self._last_minimum]
             climbs = uphill(
                 self.landscape.molecule,
                 self.potential,
                 self.quencher.coordinates,
                 starts,
                 self._saddles() if self._cheap else [],
-                {name: k for k, name in enumerate(sorted(m.id for m in known))},
             )
             found = climbed(self.room, [[climb] for climb in climbs])
         elif gaps[0].way == TOP:
@@ -267,46 +262,35 @@ class Connector:
 
     # single-ended
 
-    def _left(self, saddles: int | None, lowest: int | None) -> dict[int, range]:
-        """Numbers of the searches that each minimum still wants.
+    def _default(self, saddles: int | None) -> int:
+        if saddles is not None:
+            return saddles
+        few = self.landscape.molecule.n_atoms > 2 and len(self.landscape) <= SMALL
+        return SADDLES if few and self._cheap else 0
 
-        By default of small clusters: until `SADDLES` in a row met nothing new, and all modes of all
-        saddles had their turn.
-        """
-        links = sum(link.verified for link in self.landscape.link_list)
-        atoms, minima = self.landscape.molecule.n_atoms, len(self.landscape)
-        few = atoms > 2 and minima <= SMALL and self._cheap
-        barren = (SADDLES if few else 0) if saddles is None else saddles
-        least = sweep(atoms, links, minima) if few and saddles is None else 0
-        left = {}
-        for minimum in self.landscape.minimum_list[:lowest]:
-            made, in_a_row = self._searches(minimum.id)
-            count = max(barren - in_a_row, least - made)
-            left[minimum.id] = range(made, made + max(count, 0))
-        return left
-
-    def _uphill(self, saddles: int | None, lowest: int | None, progress: Progress) -> None:
-        """Searches from every minimum until enough of them met nothing new."""
+    def _uphill(self, saddles: int, lowest: int | None, progress: Progress) -> None:
+        """Searches from every minimum until `saddles` in a row met nothing new."""
         size = CHEAP_BATCH if self._cheap else self.batch
-        left = self._left(saddles, lowest)
-        if any(left.values()):
+        if saddles:
             progress.stage("saddles", None)
-        while any(left.values()) and (gaps := self._pending() or self._next(left, size)):
+        while saddles:
+            gaps = self._pending()
+            if not gaps:
+                wanted = [
+                    [Gap(m.id, m.id, f"{UPHILL} {first + k}") for k in range(saddles - barren)]
+                    for m in self.landscape.minimum_list[:lowest]
+                    for first, barren in [self._searches(m.id)]
+                ]
+                # one of each minimum before the next of any
+                most = max((len(row) for row in wanted), default=0)
+                turns = [row[k] for k in range(most) for row in wanted if k < len(row)]
+                gaps = self._begin(turns, size) if turns else []
+            if not gaps:
+                break
             self._try(gaps, progress)
-            left = self._left(saddles, lowest)
-            count = sum(map(len, left.values()))
-            progress.advance(0, f"{self._standing([])}, {count} searches left")
-
-    def _next(self, left: dict[int, range], size: int) -> list[Gap]:
-        """A round of searches: one of each minimum before the next of any."""
-        most = max(map(len, left.values()), default=0)
-        turns = [
-            Gap(name, name, f"{UPHILL} {numbers[k]}")
-            for k in range(most)
-            for name, numbers in left.items()
-            if k < len(numbers)
-        ]
-        return self._begin(turns, size) if turns else []
+            left = sum(max(saddles - self._searches(m.id)[1], 0)
+                       for m in self.landscape.minimum_list[:lowest])  # fmt: skip
+            progress.advance(0, f"{self._standing([])}, {left} searches left")
 
     def _searches(self, name: int) -> tuple[int, int]:
         """Single-ended searches made from a minimum, and those in a row without anything new."""

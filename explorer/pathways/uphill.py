@@ -6,13 +6,12 @@ minimum keeps its symmetry, and some saddles are reached in no other way. Then c
 take turns: mixtures of all modes, mixtures of two, random displacements, and the top of an escape
 by short dynamics, which is an upper bound of some barrier and a good place to look for the saddle
 below it (hybrid eigenvector following: Munro and Wales, Phys. Rev. B 59, 3969 (1999)). The highest
-saddles of a cluster are hardly met from a minimum: every other climb begins at a known saddle,
-displaced along one of its modes, and together those of all minima go through all modes of all
-saddles, both ways (`sweep` says how many that are). What attempt number k of a minimum starts from
-depends on both, and on the saddles and minima that are known, alone.
+saddles of a cluster are hardly met from a minimum: some climbs begin at a known saddle, displaced
+along one of its modes. What attempt number k of a minimum starts from depends on both, and
+on the saddles that are given, alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +30,7 @@ STEPS = 0.1, 0.3  # along a mode, of the atom that moves most, Å or sigma
 SMALLEST, LARGEST = 0.1, 0.5  # along a mixture
 RATTLE = 0.05, 0.4  # of every coordinate, Å or sigma
 KINETIC_CLUSTER, KINETIC_MOLECULE = 0.25, 0.05  # of an escape, per degree of freedom
-OFF_A_SADDLE = (0.2, 0.35), (0.35, 0.5)  # along each mode of a known saddle, Å or sigma
+OFF_A_SADDLE = 0.2, 0.5  # along a mode of a known saddle, Å or sigma
 KINDS = ("mixture", "escape", "pair", "rattle")
 # every other one from a saddle: of 20,000 climbs on LJ9, in eight ways, these met the most
 KINDS_OF_CLUSTERS = tuple(kind for way in KINDS for kind in ("saddle", way))
@@ -43,7 +42,6 @@ def uphill(
     coordinates: Coordinates,
     starts: Sequence[tuple[Minimum, int]],
     saddles: Sequence[np.ndarray],
-    ranks: Mapping[int, int],
 ) -> list[Climb]:
     """Where to climb from.
 
@@ -51,7 +49,6 @@ def uphill(
         molecule, potential, coordinates: of the landscape.
         starts: minima, and the numbers of their attempts, from 0.
         saddles: known ones (N, 3), in an order that lasts.
-        ranks: number of each known minimum, from 0, by its id.
     """
     spectra = _spectra(potential, coordinates, {m.id: located(m) for m, _ in starts})
     exact = applies(potential, coordinates)
@@ -72,8 +69,7 @@ def uphill(
             mode = spectrum.vectors[:, which] * (-1) ** number
             climbs[k] = _along(coordinates, x, mode, STEPS[size])
         elif (kind := kinds[chance % len(kinds)]) == "saddle" and len(saddles):
-            turn = ranks[minimum.id] + len(ranks) * (chance // 2)
-            climbs[k] = _off(potential, coordinates, saddles, turn, rng)
+            climbs[k] = _off(potential, coordinates, saddles, rng)
         elif kind == "escape":
             fleeing.append((k, rng.normal(size=x.shape), rng.uniform(0.5, 2)))
         elif kind == "rattle":
@@ -92,17 +88,6 @@ def uphill(
     if fleeing:
         climbs |= _escaped(molecule, potential, coordinates, starts, fleeing)
     return [climbs[k] for k in range(len(starts))]
-
-
-def sweep(atoms: int, saddles: int, minima: int) -> int:
-    """Attempts of each minimum, of clusters, in which all modes of all saddles have their turns.
-
-    Args:
-        atoms: N.
-        saddles, minima: how many are known.
-    """
-    first = 2 * len(STEPS) * max(3 * atoms - 6, 1)
-    return first + 2 * -(-_turns(atoms) * saddles // max(minima, 1))
 
 
 def _spectra(
@@ -125,25 +110,13 @@ def _off(
     potential: Potential,
     coordinates: Coordinates,
     saddles: Sequence[np.ndarray],
-    turn: int,
     rng: np.random.Generator,
 ) -> Climb:
-    """From one of these saddles along one of its modes: each in its turn, then by chance."""
-    of_one = _turns(len(saddles[0]))
-    which, part = divmod(turn, of_one)
-    if which >= len(saddles):
-        which, part = int(rng.integers(len(saddles))), int(rng.integers(of_one))
-    x = saddles[which]
+    """From one of these saddles along one of its modes."""
+    x = saddles[int(rng.integers(len(saddles)))]
     spectrum = modes(np.asarray(potential.hessians(x[None])[0], float), x)
-    mode, way = divmod(part, 2 * len(OFF_A_SADDLE))
-    direction = spectrum.vectors[:, mode % spectrum.values.size] * (-1) ** way
-    size = rng.uniform(*OFF_A_SADDLE[way // 2])
-    return _along(coordinates, x, direction, size)
-
-
-def _turns(atoms: int) -> int:
-    """Climbs from one saddle: along all its modes, both ways, by little and by more."""
-    return 2 * len(OFF_A_SADDLE) * max(3 * atoms - 6, 1)
+    direction = spectrum.vectors[:, rng.integers(spectrum.values.size)] * rng.choice((-1, 1))
+    return _along(coordinates, x, direction, rng.uniform(*OFF_A_SADDLE))
 
 
 def _along(coordinates: Coordinates, x: np.ndarray, direction: np.ndarray, size: float) -> Climb:

@@ -369,10 +369,8 @@ def test_where_a_climb_starts_depends_on_minimum_and_number_alone(landscape, pot
     # any three structures will do
     known = [m.positions + 5 + 0.2 * np.sin(np.arange(21)).reshape(7, 3) for m, _ in starts[-3:]]
 
-    ranks = {m.id: k for k, m in enumerate(found.minimum_list)}
-
     def begin(starts, saddles=known):
-        return uphill(found.molecule, potentials["LJ7"], internal, starts, saddles, ranks)
+        return uphill(found.molecule, potentials["LJ7"], internal, starts, saddles)
 
     together = begin(starts)
     for start, climb in zip(starts, together, strict=True):

@@ -15,9 +15,9 @@ from topokrates.landscape import Landscape
 from topokrates.model import models
 from topokrates.model.errors import InputError
 from topokrates.model.potential import Potential
+from topokrates.model.progress import Progress, Silent
 from topokrates.molecule import Molecule
 from topokrates.pathways.connect import Connected, check_options, connect_minima
-from topokrates.progress import Progress, Silent
 from topokrates.provenance import refuse_other_potential
 from topokrates.rounds import Search
 from topokrates.search import configured, searcher_module

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from topokrates.model.potential import Potential
+    from topokrates.model.progress import Progress
     from topokrates.molecule import Molecule
     from topokrates.pathways.connect import Connected
-    from topokrates.progress import Progress
 
 __all__ = ["KCAL_MOL_PER_EV", "Landscape", "Link", "Minimum"]
 

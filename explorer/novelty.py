@@ -29,9 +29,9 @@ from topokrates.model.errors import InputError
 from topokrates.model.models import ForceField
 from topokrates.model.network import NetworkPotential
 from topokrates.model.potential import Potential
+from topokrates.model.progress import Progress, Silent
 from topokrates.model.training import data
 from topokrates.model.training.config import Data
-from topokrates.progress import Progress, Silent
 from topokrates.quench import RECOGNISED
 from topokrates.relaxation.certify import certify
 from topokrates.relaxation.internals import coordinates

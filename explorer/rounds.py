@@ -20,7 +20,7 @@ import numpy as np
 
 from topokrates.landscape import Landscape
 from topokrates.model.potential import Potential
-from topokrates.progress import Progress
+from topokrates.model.progress import Progress
 from topokrates.quench import Quencher, Settled
 from topokrates.relaxation.certify import Certificate
 from topokrates.relaxation.relax import Status

@@ -47,24 +47,12 @@ class NetworkEnergy:
 
     def parts(self, inputs: dict[str, Any], positions: Array, lists: Lists) -> Energies:
         """The energy and what it is made of."""
-        energies = self.module.apply(
-            {"params": inputs["params"]},
-            inputs["numbers"],
-            positions,
-            inputs["real"],
-            inputs["charge"],
-            inputs["unpaired"],
-            self.long_range_cutoff,
-            lists.get("near"),
-            lists.get("far", inputs["far"]),
-        )
+        energies = self._apply(inputs, positions, lists)
         assert isinstance(energies, Energies)
         return energies
 
-    def features(self, inputs: dict[str, Any], positions: Array, lists: Lists) -> Array:
-        """Invariant features after the last layer, (N, F)."""
-        kept: Any
-        _, kept = self.module.apply(
+    def _apply(self, inputs: dict[str, Any], positions: Array, lists: Lists, **options: Any) -> Any:
+        return self.module.apply(
             {"params": inputs["params"]},
             inputs["numbers"],
             positions,
@@ -74,8 +62,16 @@ class NetworkEnergy:
             self.long_range_cutoff,
             lists.get("near"),
             lists.get("far", inputs["far"]),
-            capture_intermediates=lambda module, _: isinstance(module, Layer),
+            **options,
         )
+
+    def features(self, inputs: dict[str, Any], positions: Array, lists: Lists) -> Array:
+        """Invariant features after the last layer, (N, F)."""
+
+        def of_layers(module: Any, _: str) -> bool:
+            return isinstance(module, Layer)
+
+        _, kept = self._apply(inputs, positions, lists, capture_intermediates=of_layers)
         (outputs,) = kept["intermediates"][f"layer_{self.module.layers - 1}"]["__call__"]
         return outputs[0]
 

@@ -14,7 +14,7 @@ from topokrates.analysis.point_group import PointGroup, point_group
 from topokrates.analysis.vibrations import Vibrations, vibrations
 from topokrates.links import LINK_ENERGY_TOLERANCE
 from topokrates.model.errors import InputError
-from topokrates.progress import Progress, Silent
+from topokrates.model.progress import Progress, Silent
 from topokrates.provenance import IMPORTED, refuse_other_potential
 from topokrates.storage.records import Link, Minimum, VibrationRecord, located
 

@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from topokrates.progress import Progress
+    from topokrates.model.progress import Progress
 
 LINE_SECONDS = 2.0  # no two plain lines closer than this within a stage
 SILENCE_SECONDS = 30.0  # nor this long without one

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from topokrates.model.errors import InputError
-from topokrates.progress import Progress, Silent
+from topokrates.model.progress import Progress, Silent
 from topokrates.tables import replacing
 
 JOINED, SETTINGS = "dataset.npz", "dataset.json"

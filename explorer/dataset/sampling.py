@@ -21,7 +21,7 @@ from topokrates.dynamics.integrators import Ensemble, integrator
 from topokrates.model.potential import Potential
 from topokrates.molecule import Molecule, set_rotor
 from topokrates.relaxation.internals import Coordinates, coordinates
-from topokrates.relaxation.modes import rigid_motions
+from topokrates.relaxation.modes import modes
 from topokrates.relaxation.relax import descend
 from topokrates.search.moves import smallest_gaps, start
 
@@ -101,10 +101,10 @@ def _thermal(
     internal: Coordinates, rested: list[np.ndarray], count: int, rng: np.random.Generator
 ) -> list[np.ndarray]:
     """Minima displaced along the modes of a model Hessian by what temperature allows."""
-    modes = [_modes(internal, x) for x in rested[:count]]
+    shapes = [_modes(internal, x) for x in rested[:count]]
     found = []
     for k in range(count):
-        x, scaled = rested[k % len(rested)], modes[k % len(rested)]
+        x, scaled = rested[k % len(rested)], shapes[k % len(rested)]
         spread = np.sqrt(units.kB * rng.choice(TEMPERATURES))
         found.append(x + spread * (scaled @ rng.normal(size=scaled.shape[1])).reshape(x.shape))
     return found
@@ -114,10 +114,8 @@ def _modes(internal: Coordinates, x: np.ndarray) -> np.ndarray:
     """Modes of the model Hessian over the roots of their stiffness, (3N, M)."""
     b = np.asarray(internal.jacobian(jnp.asarray(x)))
     stiffness = b.T @ np.asarray(internal.model_hessian(jnp.asarray(x))) @ b
-    rigid = rigid_motions(x)
-    inner = np.linalg.svd(rigid, full_matrices=True)[0][:, rigid.shape[1] :]
-    values, vectors = np.linalg.eigh(inner.T @ stiffness @ inner)
-    return (inner @ vectors) / np.sqrt(np.maximum(values, SOFTEST))
+    values, vectors = modes(stiffness, x)
+    return vectors / np.sqrt(np.maximum(values, SOFTEST))
 
 
 def _dynamics(

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from topokrates.drawing.learning import BLUE, ORANGE
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from topokrates.novelty import Novelty
-
-BLUE, ORANGE = "#0072B2", "#D55E00"  # of Okabe and Ito
 
 
 def novelty_figure(found: Novelty) -> go.Figure:

@@ -18,6 +18,7 @@ import numpy as np
 from ase import units as ase_units
 from ase.data import atomic_masses
 
+from topokrates.analysis.vibrations import rigid_motions
 from topokrates.model.errors import InputError
 from topokrates.model.potential import ELECTRONVOLT, Potential
 
@@ -151,8 +152,8 @@ def integrator(potential: Potential, ensemble: Ensemble) -> Integrator:
         freedom = np.full(count, 3.0 * atoms)
         alive = np.asarray(np.isfinite(positions).all(axis=(1, 2)))
         for lane in np.flatnonzero(alive):
-            x, basis = positions[lane], _motions(positions[lane], masses)
-            freedom[lane] -= 0 if stochastic else len(basis)
+            x, basis = positions[lane], rigid_motions(positions[lane], masses[:, 0])
+            freedom[lane] -= 0 if stochastic else basis.shape[1]
             noise = _noise(ensemble.seed, int(lane), 0, x.shape)
             velocities[lane] = _without(basis, np.sqrt(thermal / masses) * noise, masses)
         energies, forces = evaluate(positions, alive)
@@ -269,19 +270,8 @@ def _noise(seed: int, lane: int, step: int, shape: tuple[int, ...]) -> np.ndarra
     return np.random.Generator(bits).standard_normal(shape)
 
 
-def _motions(positions: np.ndarray, masses: np.ndarray) -> np.ndarray:
-    """Rigid motions in mass-weighted coordinates, orthonormal, (5 or 6 or 3, 3N)."""
-    centred = positions - np.sum(masses * positions, axis=0) / np.sum(masses)
-    root = np.sqrt(masses)
-    axes = np.eye(3)
-    rows = [np.broadcast_to(axis, positions.shape) * root for axis in axes]
-    rows += [np.cross(axis, centred) * root for axis in axes]
-    _, size, basis = np.linalg.svd(np.reshape(rows, (6, -1)), full_matrices=False)
-    return basis[size > 1e-6 * size[0]]
-
-
 def _without(basis: np.ndarray, velocities: np.ndarray, masses: np.ndarray) -> np.ndarray:
     """Velocities (N, 3) without the motions of a mass-weighted basis."""
     root = np.sqrt(masses)
     flat = (velocities * root).ravel()
-    return (flat - basis.T @ (basis @ flat)).reshape(velocities.shape) / root
+    return (flat - basis @ (basis.T @ flat)).reshape(velocities.shape) / root

@@ -13,11 +13,11 @@ import numpy as np
 from topokrates.dynamics.integrators import Ensemble, State, System, integrator
 from topokrates.dynamics.trajectory import Trajectory
 from topokrates.identity.integrity import Kind, changes
+from topokrates.model import checkpoint
 from topokrates.model.errors import InputError
 from topokrates.model.potential import Potential
-from topokrates.model.training import checkpoint
+from topokrates.model.progress import Progress, Silent
 from topokrates.molecule import Molecule
-from topokrates.progress import Progress, Silent
 
 PATIENCE = 30.0  # s between checkpoints
 LOST = (Kind.NOT_FINITE, Kind.DISSOCIATED, Kind.BONDS)

@@ -6,9 +6,9 @@ The rounds themselves are in `connector`.
 from topokrates.landscape import Landscape
 from topokrates.model.errors import InputError
 from topokrates.model.potential import Potential
+from topokrates.model.progress import Progress, Silent
 from topokrates.pathways.connector import BATCH, Connected, Connector
 from topokrates.pathways.planning import NEIGHBOURS, STRATEGIES
-from topokrates.progress import Progress, Silent
 
 __all__ = ["Connected", "check_options", "connect_minima"]
 

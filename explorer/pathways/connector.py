@@ -17,13 +17,13 @@ from topokrates.identity.matching import Matcher
 from topokrates.landscape import Landscape, Link
 from topokrates.links import LINK_ENERGY_TOLERANCE
 from topokrates.model.potential import Potential
+from topokrates.model.progress import Progress
 from topokrates.pathways.attempt import Attempt, Candidate, Climb, Room, attempts, climbed
 from topokrates.pathways.distances import Distances
 from topokrates.pathways.planning import LONG, NEIGHBOURS, TOP, Gap, Planner
 from topokrates.pathways.saddle import Saddle, internal_hessian
 from topokrates.pathways.swift_climb import applies
 from topokrates.pathways.uphill import uphill
-from topokrates.progress import Progress
 from topokrates.quench import Quencher
 from topokrates.relaxation.certify import Certificate
 from topokrates.relaxation.relax import Status

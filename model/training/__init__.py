@@ -6,7 +6,7 @@
 
 `config` is what can be asked for, in one TOML file; `data` reads labelled frames, `splits` divides
 them, `references` fits the energies of the elements, `batches` sorts frames by size, `objective`
-is the loss, `trainer` takes the steps, `checkpoint` keeps them, `accuracy` measures the outcome,
+is the loss, `trainer` takes the steps, `accuracy` measures the outcome,
 `runs` puts all of it together.
 """
 

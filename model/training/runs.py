@@ -18,11 +18,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from topokrates.model import checkpoint
 from topokrates.model import weights as files
 from topokrates.model.errors import InputError
 from topokrates.model.parameters import Weights, build, flatten
+from topokrates.model.progress import Progress, Silent
 from topokrates.model.so3krates import SO3krates
-from topokrates.model.training import checkpoint, config, data, references
+from topokrates.model.training import config, data, references
 from topokrates.model.training.accuracy import Errors, errors, predictions
 from topokrates.model.training.batches import epoch, sort
 from topokrates.model.training.config import Config
@@ -35,7 +37,6 @@ from topokrates.model.training.trainer import (
     random_parameters,
     trainer,
 )
-from topokrates.progress import Progress, Silent
 
 CHECKPOINT, HISTORY, BEST = "checkpoint.npz", "history.csv", "best.safetensors"
 PATIENCE = 60.0  # s: a checkpoint is never older, however long steps take
@@ -64,7 +65,7 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What is learned from, and what is measured with: frames, and the same in buckets."""
+    """What is learned from, what is measured with, and the energies of the elements."""
 
     train: list[Frame]
     validation: list[Frame]
@@ -92,7 +93,7 @@ def train(
         devices: jax devices that share each batch; None for all of the default kind that divide it.
 
     Returns:
-        A `Trained`. The same command again on a finished run returns it at once.
+        A `Trained`. The same again on a finished run takes no step, and measures it anew.
 
     Raises:
         InputError: for settings or data that cannot be used, or a folder with another run in it.

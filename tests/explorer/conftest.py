@@ -15,8 +15,8 @@ from topokrates.cli import app as cli
 from topokrates.landscape import Landscape
 from topokrates.model.errors import InputError
 from topokrates.model.potential import REDUCED, CompiledPotential
+from topokrates.model.progress import Silent
 from topokrates.molecule import Molecule
-from topokrates.progress import Silent
 from topokrates.relaxation.internals import coordinates
 
 LJ = {"name": "LJ", "units": {"energy": "epsilon", "length": "sigma"}, "version": "1"}

@@ -14,8 +14,8 @@ from topokrates.dynamics.starts import starts_of
 from topokrates.model.errors import InputError
 from topokrates.model.models import load
 from topokrates.model.potential import ELECTRONVOLT, REDUCED, Potential
+from topokrates.model.progress import Silent
 from topokrates.molecule import Molecule
-from topokrates.progress import Silent
 
 STIFFNESS = 3.0  # of the springs
 QUIET = Ensemble("nve", temperature=0.05, timestep=0.01, friction=1.0, period=0.5, seed=3)

@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 from topokrates.landscape import Landscape
 from topokrates.model.analytic import LennardJones
 from topokrates.model.potential import CompiledPotential
+from topokrates.model.progress import Silent
 from topokrates.molecule import Molecule
 from topokrates.pathways import connector
 from topokrates.pathways.band import relax_bands
@@ -21,7 +22,6 @@ from topokrates.pathways.planning import WAYS
 from topokrates.pathways.saddle import find_saddles
 from topokrates.pathways.swift_climb import applies
 from topokrates.pathways.uphill import uphill
-from topokrates.progress import Silent
 from topokrates.relaxation.internals import coordinates
 from topokrates.relaxation.relax import Status, descend
 from topokrates.storage.store import Store

@@ -13,13 +13,13 @@ from topokrates.identity.matching import Matcher
 from topokrates.landscape import Landscape
 from topokrates.model.analytic import LennardJones
 from topokrates.model.potential import REDUCED, CompiledPotential
+from topokrates.model.progress import Silent
 from topokrates.molecule import Molecule, dihedral, set_rotor
 from topokrates.pathways import saddle as saddle_module
 from topokrates.pathways.band import relax_band
 from topokrates.pathways.connect import connect_minima
 from topokrates.pathways.interpolate import interpolate
 from topokrates.pathways.saddle import find_saddle, find_saddles, internal_hessian
-from topokrates.progress import Silent
 from topokrates.relaxation.certify import CERTIFIED_FORCE, largest_force, modes, rigid_motions
 from topokrates.relaxation.internals import coordinates
 from topokrates.relaxation.relax import Status, descend

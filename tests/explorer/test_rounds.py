@@ -7,8 +7,8 @@ import pytest
 
 from topokrates.landscape import Landscape
 from topokrates.model.analytic import LennardJones
+from topokrates.model.progress import Silent
 from topokrates.molecule import Molecule
-from topokrates.progress import Silent
 from topokrates.rounds import Search
 from topokrates.search import SEARCHERS
 from topokrates.stopping import Rules

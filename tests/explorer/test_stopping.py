@@ -9,8 +9,8 @@ from topokrates import explore
 from topokrates.landscape import Landscape
 from topokrates.model.analytic import LennardJones
 from topokrates.model.errors import InputError
+from topokrates.model.progress import Silent
 from topokrates.molecule import Molecule
-from topokrates.progress import Silent
 from topokrates.rounds import Search
 from topokrates.stopping import Coverage, Rules, Tally
 from topokrates.storage.records import QuenchRecord

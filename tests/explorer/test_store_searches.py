@@ -18,8 +18,8 @@ from topokrates.cli import app as cli
 from topokrates.landscape import Landscape
 from topokrates.model.analytic import LennardJones
 from topokrates.model.errors import InputError
+from topokrates.model.progress import Silent
 from topokrates.molecule import Molecule
-from topokrates.progress import Silent
 from topokrates.rounds import Search
 from topokrates.stopping import Rules
 from topokrates.storage import sqlite
@@ -93,7 +93,7 @@ SEARCHER = """
     from topokrates.landscape import Landscape
     from topokrates.model.analytic import LennardJones
     from topokrates.molecule import Molecule
-    from topokrates.progress import Silent
+    from topokrates.model.progress import Silent
     from topokrates.rounds import Search
     from topokrates.stopping import Rules
     path, name, (seed, walkers, quenches) = sys.argv[1], sys.argv[2], map(int, sys.argv[3:])

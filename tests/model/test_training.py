@@ -14,13 +14,13 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from topokrates.model import models, weights
 from topokrates.model.errors import InputError
 from topokrates.model.parameters import flatten
+from topokrates.model.progress import Silent
 from topokrates.model.so3krates import SO3krates
 from topokrates.model.training import batches, config, data, references, splits
 from topokrates.model.training.accuracy import errors, predictions
 from topokrates.model.training.batches import epoch, in_order, sort
 from topokrates.model.training.runs import train
 from topokrates.model.training.trainer import random_parameters, schedule, trainer
-from topokrates.progress import Silent
 
 NETWORK = {
     "features": 8,

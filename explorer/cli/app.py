@@ -23,19 +23,18 @@ from topokrates.cli import analysis as analysis_commands
 from topokrates.cli import connect as connect_command
 from topokrates.cli import dataset as dataset_command
 from topokrates.cli import dynamics as dynamics_command
+from topokrates.cli import frames as frames_command
 from topokrates.cli import plot_options
 from topokrates.cli import train as train_command
 from topokrates.cli.options import (
     Cutoff,
     Database,
     Device,
-    Frames,
     Json,
     Model,
     Precision,
     Saddles,
     Settings,
-    Structures,
     Threads,
     duration,
     model_settings,
@@ -272,60 +271,6 @@ def import_(
 
 
 @app.command()
-def relax(
-    file: Structures,
-    model: Model = MODEL,
-    output: Frames = None,
-    as_json: Json = False,
-    long_range_cutoff: Cutoff = "none",
-    dtype: Precision = "float32",
-    device: Device = None,
-    threads: Threads = None,
-) -> int:
-    """Relax every frame of a file to a certified minimum.
-
-    Frames may be different molecules. Charges are read from atoms.info["charge"].
-    """
-    from topokrates.cli import commands
-
-    settings = model_settings(model, long_range_cutoff, dtype, device, threads)
-    return commands.relax(file, output, as_json, settings)
-
-
-@app.command()
-def evaluate(
-    file: Structures,
-    model: Model = MODEL,
-    output: Frames = None,
-    labels: Annotated[
-        bool | None,
-        typer.Option(
-            "--labels/--no-labels",
-            help="Compare with the energies and forces in the file. [default: if it has any]",
-        ),
-    ] = None,
-    parity: Annotated[
-        Path | None,
-        typer.Option(metavar="OUT.svg", help="Picture of predicted against labelled values."),
-    ] = None,
-    as_json: Json = False,
-    long_range_cutoff: Cutoff = "none",
-    dtype: Precision = "float32",
-    device: Device = None,
-    threads: Threads = None,
-) -> int:
-    """Energies and forces of every frame of a file, and their errors if it has labels.
-
-    Charges are read from atoms.info["charge"], the number of unpaired electrons from
-    atoms.info["unpaired_electrons"] or ["multiplicity"].
-    """
-    from topokrates.cli import commands
-
-    settings = model_settings(model, long_range_cutoff, dtype, device, threads)
-    return commands.evaluate(file, output, as_json, settings, labels, parity)
-
-
-@app.command()
 def models(as_json: Json = False) -> int:
     """List the models known by name, and where they are."""
     from topokrates.cli import commands
@@ -333,6 +278,8 @@ def models(as_json: Json = False) -> int:
     return commands.models(as_json)
 
 
+app.command()(frames_command.relax)
+app.command()(frames_command.evaluate)
 app.command()(analysis_commands.thermo)
 app.command()(analysis_commands.rates)
 app.command()(train_command.train)

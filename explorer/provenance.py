@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from topokrates.molecule import Molecule
 
 # What may differ between two runs on the same potential:
-NOT_THE_POTENTIAL = {"environment", "versions", "version", "dtype", "device", "threads"}
+NOT_THE_POTENTIAL = {"environment", "versions", "version", "dtype", "device", "threads", "file"}
 
 
 # What must agree for two molecules to be the same one; the name is free, and the start geometry

@@ -51,8 +51,11 @@ class CommitteePotential(Potential):
 
     def provenance(self) -> dict[str, Any]:
         units = {"energy": self.units.energy, "length": self.units.length}
-        members = [member.provenance() for member in self.members]
-        return {"name": self.name, "members": members, "units": units}
+        members = [dict(member.provenance()) for member in self.members]
+        # where they were is no property of them
+        files = [str(member.pop("file", member["name"])) for member in members]
+        name = ",".join(str(member["name"]) for member in members)
+        return {"name": name, "members": members, "units": units, "file": ",".join(files)}
 
     def disagreement(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Standard deviations among the members.

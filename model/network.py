@@ -1,5 +1,6 @@
 """A trained SO3krates as a force field that can be bound to a molecule."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
@@ -11,6 +12,7 @@ from jax import Array
 
 from topokrates.model.errors import InputError
 from topokrates.model.neighbours import ALL_CANDIDATES, Lists, PairLists, every_pair
+from topokrates.model.parameters import SO3LR_SHA256
 from topokrates.model.physics import Energies
 from topokrates.model.potential import ELECTRONVOLT, CompiledPotential, Device
 from topokrates.model.so3krates import Layer, SO3krates, initial_features
@@ -210,6 +212,9 @@ class NetworkForceField:
             "long_range_cutoff": self.long_range_cutoff,
             "units": {"energy": ELECTRONVOLT.energy, "length": ELECTRONVOLT.length},
         }
+        # a name alone finds SO3LR; of other weights it is written down where they were
+        if self.weights.sha256 != SO3LR_SHA256 and os.path.isfile(self.weights.source):
+            description["file"] = os.path.abspath(self.weights.source)
         return NetworkPotential(
             self.name,
             numbers,

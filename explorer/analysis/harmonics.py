@@ -7,6 +7,7 @@ Only verified links take part: an estimate has no harmonic mode to leave by.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -120,6 +121,9 @@ def own_potential(
     from topokrates.exploration import potential_of
 
     stored, path = landscape.provenance, landscape.store.path
+    # where the weights were when it was made, if they still are
+    file = str(stored.get("file", ""))
+    found = bool(file) and all(map(os.path.isfile, file.split(",")))
     if stored["name"] == IMPORTED:
         raise InputError(
             f"{path or 'the landscape'} was imported from {stored.get('source')}"
@@ -129,7 +133,7 @@ def own_potential(
     try:
         potential = potential_of(
             landscape.molecule,
-            model or stored["name"],
+            model or (file if found else stored["name"]),
             long_range_cutoff=stored.get("long_range_cutoff"),
             dtype=dtype,
             device=device,

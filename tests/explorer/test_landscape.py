@@ -392,3 +392,32 @@ def test_it_prints_as_a_small_report(lj):
     assert "and 2 more minima" in text
     assert "relative energy (epsilon)" in text
     assert "<table" in lj._repr_html_()
+
+
+def test_weights_from_a_file_are_found_again(make_network, tmp_path, monkeypatch):
+    """By where they were; what counts is what is in them, wherever they are by then."""
+    from topokrates.analysis.harmonics import own_potential
+    from topokrates.model import models, weights
+    from topokrates.provenance import refuse_other_potential
+
+    monkeypatch.chdir(tmp_path)
+    for seed in (0, 1):
+        weights.save(make_network(seed).weights, tmp_path / f"{seed}.safetensors")
+    molecule = Molecule.from_text("smiles:O")
+    for text in ("0.safetensors", "0.safetensors,1.safetensors"):
+        potential = models.load(text).bind(molecule.numbers)
+        landscape = Landscape.create(molecule, potential.provenance(), tmp_path / f"{text}.db")
+        monkeypatch.chdir("/")
+        found = own_potential(landscape)
+        assert found.provenance() == potential.provenance()
+        monkeypatch.chdir(tmp_path)
+        # the same weights elsewhere are the same potential, others are not
+        (tmp_path / "0.safetensors").rename(tmp_path / "moved.safetensors")
+        moved = models.load(text.replace("0", "moved", 1)).bind(molecule.numbers)
+        refuse_other_potential(None, landscape.provenance, moved.provenance())
+        with pytest.raises(InputError, match="cannot be loaded"):
+            own_potential(landscape)
+        (tmp_path / "moved.safetensors").rename(tmp_path / "0.safetensors")
+        other = models.load("1.safetensors").bind(molecule.numbers)
+        with pytest.raises(InputError, match="was made with"):
+            refuse_other_potential(None, landscape.provenance, other.provenance())

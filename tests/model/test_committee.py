@@ -70,7 +70,8 @@ def test_provenance_names_every_member_and_precision_is_theirs(members):
     name = ",".join(map(str, members))
     potential = models.load(name).bind(NUMBERS)
     told = potential.provenance()
-    assert told["name"] == name
+    assert told["name"] == "random,random,random"
+    assert told["file"] == name
     assert len({member["weights"] for member in told["members"]}) == 3
     fine = potential.with_dtype("float64")
     assert fine.dtype == np.float64

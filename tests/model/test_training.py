@@ -171,6 +171,18 @@ def test_a_gradient_that_is_not_finite_is_passed_over(run, buckets):
         np.testing.assert_array_equal(a, b)
 
 
+def test_the_average_follows_the_parameters(run, buckets):
+    """Early on it is over what there is, later with the decay that was asked for."""
+    _, machine, params = run
+    batch = buckets[0].take(np.arange(4), 4)
+    for number, keep in ((5, 5 / 15), (10**6, 0.9)):
+        state, _ = machine.step(machine.init(params), number, batch)
+        for old, new, mean in zip(
+            *(jax.tree.leaves(tree) for tree in (params, state.params, state.average)), strict=True
+        ):
+            np.testing.assert_allclose(mean, keep * old + (1 - keep) * new, rtol=1e-5, atol=1e-7)
+
+
 def test_the_learning_rate_follows_its_schedule():
     rate = schedule(config.Optimiser(steps=1000, warmup=50, learning_rate=1e-2))
     assert float(rate(0)) == 0

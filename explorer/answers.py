@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from topokrates.analysis.harmonics import Harmonics
     from topokrates.analysis.tables import Ids
+    from topokrates.comparison import LandscapeComparison
     from topokrates.drawing.disconnectivity import Tree
     from topokrates.landscape import Landscape
     from topokrates.model.potential import Potential
@@ -56,6 +57,12 @@ class Answers:
         from topokrates.novelty import novelty
 
         return novelty(self, training_set, potential, **options)
+
+    def compare(self: Landscape, other: Landscape, **options: Any) -> LandscapeComparison:
+        """This landscape beside that of another force field: `topokrates.comparison.compare`."""
+        from topokrates.comparison import compare
+
+        return compare(self, other, **options)
 
     # heat and rates, with the options of `topokrates.analysis.wells`: `quantum`, `rotation`
 

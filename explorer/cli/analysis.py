@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from topokrates.cli.options import Database, Json, number, real
+from topokrates.cli.options import All, Database, Json, number, real
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,6 @@ FreeEnergyAt = Annotated[
     float | None,
     real("Draw free energies at this temperature, in K (epsilon/k_B for LJ).", "T"),
 ]
-All = Annotated[bool, typer.Option("--all", help="Every row of the tables.")]
 
 
 def thermo(
@@ -194,7 +193,7 @@ def _print(
     everything: bool,
 ) -> None:
     from topokrates.analysis.wells import quantised, scale_of
-    from topokrates.cli import listing
+    from topokrates.cli import columns, listing
     from topokrates.cli.commands import print_json
 
     scale = scale_of(landscape)
@@ -205,7 +204,9 @@ def _print(
         units["heat_capacity"] = "k_B" if scale.reduced else "cal/(mol K)"
         head = {"molecule": landscape.molecule.name, "units": units, "vibrations": kind}
         head |= {"rotation": options["rotation"], "temperature": temperature}
-        print_json(head | {_plain(name): _rows(table) for name, table in printed.items()})
+        print_json(
+            head | {columns.plain(name): columns.rows(table) for name, table in printed.items()}
+        )
         return
     console = listing.output()
     at = "" if temperature is None else f" at {temperature:g} {scale.temperature}"
@@ -222,7 +223,7 @@ def _print(
             listing.say(console, f"{name}: none")
             continue
         if name != "passage":
-            listing.write(console, _table(found.head(rows)))
+            listing.write(console, columns.table(found.head(rows)))
             if len(found) > rows:
                 listing.say(console, f"{rows} of {len(found)} rows; --all shows every one.")
             continue
@@ -230,41 +231,4 @@ def _print(
             if way:
                 listing.say(console)
             for column, value in row.items():
-                listing.say(console, f"{column}: {_cell(str(column), value)}")
-
-
-def _plain(column: str) -> str:
-    """The key of a column in JSON: its name without unit."""
-    return column.partition(" (")[0].replace(" ", "_").replace("-", "_")
-
-
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """What JSON can hold: infinite times are null."""
-    import math
-
-    return [
-        {
-            _plain(name): None if isinstance(v, float) and not math.isfinite(v) else v
-            for name, v in row.items()
-        }
-        for row in table.to_dict("records")
-    ]
-
-
-def _table(found: pd.DataFrame) -> Any:
-    from topokrates.cli import listing
-
-    listed = listing.table(*(name.replace(" (", "\n(", 1) for name in found.columns))
-    for row in found.itertuples(index=False):
-        listed.add_row(*map(_cell, found.columns, row))
-    return listed
-
-
-def _cell(column: str, value: Any) -> str:
-    if isinstance(value, list):
-        return " ".join(map(str, value))
-    if not isinstance(value, float):
-        return str(value)
-    rounded = column.startswith("log10") or "/mol" in column
-    text = f"{value:.2f}" if rounded else f"{value:.5g}"
-    return text.lstrip("-") if float(text) == 0 else text
+                listing.say(console, f"{column}: {columns.cell(str(column), value)}")

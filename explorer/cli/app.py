@@ -20,6 +20,7 @@ from typing import Annotated
 import typer
 
 from topokrates.cli import analysis as analysis_commands
+from topokrates.cli import compare as compare_command
 from topokrates.cli import connect as connect_command
 from topokrates.cli import dataset as dataset_command
 from topokrates.cli import dynamics as dynamics_command
@@ -282,6 +283,7 @@ app.command()(frames_command.relax)
 app.command()(frames_command.evaluate)
 app.command()(analysis_commands.thermo)
 app.command()(analysis_commands.rates)
+app.command()(compare_command.compare)
 app.command()(train_command.train)
 app.command()(dynamics_command.md)
 app.command()(dataset_command.dataset)

@@ -88,6 +88,7 @@ Saddles = Annotated[
         "--saddles",
     ),
 ]
+All = Annotated[bool, typer.Option("--all", help="Every row of the tables.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to stdout.")]
 Database = Annotated[Path, typer.Argument(metavar="DB", help="A database that explore wrote.")]
 Structures = Annotated[Path, typer.Argument(metavar="FILE", help="Any file that ASE reads.")]

@@ -27,6 +27,7 @@ LARGEST_FORCE = 40.0  # eV/Å: what is worse teaches nothing
 HIGHEST = 25.0  # eV above the lowest frame of a piece
 ALIKE = 0.02  # Å: root mean square difference of all distances, of frames that are one
 SPREAD = 1_000_003  # of the seeds of pieces
+KEPT = 8  # molecules whose compiled programs stay in memory, 0.15 GB each
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def pieces(
     per_piece: int = 100,
     seed: int = 0,
 ) -> list[Piece]:
-    """The work: so many frames of each molecule, the molecules in turns.
+    """The work: so many frames of each molecule, one molecule after another.
 
     Raises:
         InputError: for no molecule, or numbers that are too small.
@@ -77,7 +78,7 @@ def pieces(
     sizes = [min(per_piece, frames - k * per_piece) for k in range(rounds)]
     if rounds > 1 and sizes[-1] < 10:
         sizes[-2:] = [sizes[-2] + sizes[-1]]
-    todo = [(name, size) for size in sizes for name in molecules]
+    todo = [(name, size) for name in molecules for size in sizes]
     return [
         Piece(k, name, size, seed * SPREAD + k, model, walker or model)
         for k, (name, size) in enumerate(todo)
@@ -142,11 +143,21 @@ def _alone() -> None:
         os.environ[name] = "1"
 
 
+_seen: set[str] = set()  # by this process, since it last forgot their programs
+
+
 def work(piece: Piece, folder: Path) -> int:
     """Makes one piece; the number of its frames."""
+    import jax
+
     from topokrates.dataset.sampling import sample
     from topokrates.model.models import load
 
+    if piece.molecule not in _seen:
+        if len(_seen) == KEPT:
+            jax.clear_caches()
+            _seen.clear()
+        _seen.add(piece.molecule)
     molecule = _molecule(piece.molecule)
     rng = np.random.default_rng([piece.seed, piece.number])
     state = molecule.numbers, molecule.charge, molecule.unpaired_electrons

@@ -141,7 +141,7 @@ def test_what_teaches_nothing_is_left_out():
 def test_pieces_share_the_work():
     todo = pieces(["A", "B"], 250, "so3lr", per_piece=100, seed=3)
     assert [(p.molecule, p.frames) for p in todo] == [
-        ("A", 100), ("B", 100), ("A", 100), ("B", 100), ("A", 50), ("B", 50),
+        ("A", 100), ("A", 100), ("A", 50), ("B", 100), ("B", 100), ("B", 50),
     ]  # fmt: skip
     assert len({(p.seed, p.file) for p in todo}) == 6
     assert pieces(["A"], 105, "so3lr")[0].frames == 105

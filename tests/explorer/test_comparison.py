@@ -1,4 +1,4 @@
-"""Two landscapes of one molecule: what corresponds, what is missed, what is invented, by how much."""
+"""Two landscapes of one molecule: what corresponds, what is missed or invented, by how much."""
 
 import json
 

@@ -6,10 +6,12 @@ states. The rounds of a search are in `rounds`.
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from topokrates.analysis.harmonics import own_potential
-from topokrates.defaults import MODEL, QUENCHES, SEARCHER, WALKERS
+from topokrates.choice import model_for
+from topokrates.defaults import AUTO, MODEL, QUENCHES, SEARCHER, WALKERS
 from topokrates.identity.integrity import allowed_kinds
 from topokrates.landscape import Landscape
 from topokrates.model import models
@@ -18,7 +20,7 @@ from topokrates.model.potential import Potential
 from topokrates.model.progress import Progress, Silent
 from topokrates.molecule import Molecule
 from topokrates.pathways.connect import Connected, check_options, connect_minima
-from topokrates.provenance import refuse_other_potential
+from topokrates.provenance import IMPORTED, model_of, refuse_other_potential
 from topokrates.rounds import Search
 from topokrates.search import configured, searcher_module
 from topokrates.stopping import Rules
@@ -53,7 +55,8 @@ def explore(
     Args:
         molecule: a `Molecule`, or what `Molecule.from_text` reads: a peptide ("Ac-Ala-NHMe"),
             "smiles:...", a file, a cluster ("LJ13").
-        model: a name that `models.load` knows, a weights file, or a force field.
+        model: a name that `models.load` knows, a weights file, or a force field; "auto" takes the
+            one that the database was made with, else the one that fits the molecule.
         searcher: "basin-hopping", "parallel-tempering" or "minima-hopping".
         settings: parameters of the searcher that shall differ from its own choice for the
             molecule, {"temperature": 0.05}; see `Settings` of its module for names and units.
@@ -73,7 +76,7 @@ def explore(
         connect: search transition states afterwards until the graph hangs together.
         attempts: pairs of minima to try to connect, at most; None for four times the minima found.
         saddles: single-ended searches from each minimum, until so many in a row met nothing new;
-            None for 200 for small clusters, which completes their networks, else none.
+            None for 600 for small clusters, which completes their networks, else none.
         long_range_cutoff, dtype, device, threads: see `models.load`.
         progress: who is told.
 
@@ -101,6 +104,10 @@ def explore(
     if isinstance(molecule, str):
         molecule = Molecule.from_text(molecule)
     configured(searcher, molecule, settings)
+    if model == AUTO and database is not None and _holds_something(Path(database)):
+        with Landscape.open(database) as earlier:  # goes on with what it was made with
+            if earlier.provenance["name"] != IMPORTED:
+                model = model_of(earlier.provenance)
     potential = potential_of(
         molecule,
         model,
@@ -127,6 +134,10 @@ def explore(
     return landscape
 
 
+def _holds_something(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
 def potential_of(
     molecule: Molecule,
     model: str | models.ForceField = MODEL,
@@ -137,14 +148,13 @@ def potential_of(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Potential:
-    """A model bound to a molecule; clusters take Lennard-Jones unless told otherwise.
+    """A model bound to a molecule; "auto" takes the one that fits, see `choice.model_for`.
 
     Raises:
         InputError: for a model that does not exist or does not know an element.
     """
     if isinstance(model, str):
-        if molecule.is_cluster and model == MODEL:
-            model = "LJ"
+        model = model_for(molecule, model)
         note = progress.note if progress else None
         model = models.load(model, long_range_cutoff, dtype, device, threads, note)
     if molecule.is_cluster != (model.name == "LJ"):

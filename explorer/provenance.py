@@ -8,6 +8,7 @@ energies come from: its provenance is `imported`, and no potential continues it.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,14 @@ def imported(
     """
     found = {"name": IMPORTED, "format": format, "source": source, "units": dict(units)}
     return found if potential is None else found | {"potential": potential}
+
+
+def model_of(stored: Mapping[str, Any]) -> str:
+    """What `models.load` takes to find a potential again: its weights' file if it is still there,
+    else its name."""
+    file = str(stored.get("file", ""))
+    found = bool(file) and all(map(os.path.isfile, file.split(",")))
+    return file if found else str(stored["name"])
 
 
 def refuse_other_potential(

@@ -11,7 +11,8 @@ import numpy as np
 from topokrates.model.errors import InputError
 from topokrates.model.potential import Potential
 
-DEFAULT = "so3lr"
+DEFAULT = "peptide"
+NETWORKS = ("peptide", "so3lr")  # the names that `weights.load` knows
 PRECISIONS = ("float32", "float64")
 # Relative to tblite's own default of 1: at 0.01 forces repeat to 1e-6 eV/Å, which the certificate
 # (1e-4 eV/Å) and differences of forces (Hessians) need.
@@ -42,9 +43,10 @@ def load(
     """A force field by name.
 
     Args:
-        name: "so3lr"; a weights file; "LJ"; "tblite:GFN2-xTB"; or "ase:module:Calculator", any
-            ASE calculator that can be made without arguments. Several of these with commas
-            between them are a committee: their mean, which knows how far they disagree.
+        name: "peptide", "so3lr"; a weights file; "LJ"; "tblite:GFN2-xTB"; or
+            "ase:module:Calculator", any ASE calculator that can be made without arguments. Several
+            of these with commas between them are a committee: their mean, which knows how far they
+            disagree.
         long_range_cutoff: Å, for networks with electrostatics or dispersion; None takes all pairs.
         dtype: "float32" or "float64", of searches; certificates always use float64.
         device: "cpu" or "gpu"; None takes jax's choice.
@@ -83,7 +85,7 @@ def load(
     from topokrates.model import programs, weights
     from topokrates.model.network import NetworkForceField
 
-    if name != DEFAULT and not Path(name).exists() and not Path(name).suffix:
+    if name not in NETWORKS and not Path(name).exists() and not Path(name).suffix:
         raise InputError(f"unknown model {name!r}: use {', '.join(names())} or a weights file")
     loaded = weights.load(name, progress=progress)
     programs.remember(weights.cache_folder() / "programs")
@@ -92,7 +94,7 @@ def load(
 
 def names() -> list[str]:
     """The names that `load` knows without a file."""
-    return ["so3lr", "LJ", *(f"tblite:{method}" for method in TBLITE_METHODS)]
+    return [*NETWORKS, "LJ", *(f"tblite:{method}" for method in TBLITE_METHODS)]
 
 
 def devices(name: str | None, threads: int | None) -> list[Any]:

@@ -12,12 +12,11 @@ from jax import Array
 
 from topokrates.model.errors import InputError
 from topokrates.model.neighbours import ALL_CANDIDATES, Lists, PairLists, every_pair
-from topokrates.model.parameters import SO3LR_SHA256
+from topokrates.model.parameters import SO3LR_SHA256, Weights
 from topokrates.model.physics import Energies
 from topokrates.model.potential import ELECTRONVOLT, CompiledPotential, Device
 from topokrates.model.so3krates import Layer, SO3krates, initial_features
 from topokrates.model.tables import compact
-from topokrates.model.weights import Weights
 
 # The layout for a device, by number of atoms; measured by benchmarks/evaluator.py --layouts. What
 # a GPU likes is not measured yet: without an index nothing is added in an order that varies.

@@ -31,7 +31,13 @@ quenches = int(os.environ.get("TOPOKRATES_QUENCHES", "500"))
 attempts = int(os.environ.get("TOPOKRATES_ATTEMPTS", "212"))
 
 landscape = explore(
-    peptide, walkers=10, quenches=quenches, seed=0, connect=False, database=database
+    peptide,
+    model="so3lr",
+    walkers=10,
+    quenches=quenches,
+    seed=0,
+    connect=False,
+    database=database,
 )
 landscape.connect(lowest=30, limit=attempts)
 # the rest of the attempts looks for lower passes to low minima behind high barriers

@@ -26,6 +26,7 @@ attempts = os.environ.get("TOPOKRATES_ATTEMPTS")
 
 landscape = explore(
     "Ac-Ala-NHMe",
+    model="so3lr",
     walkers=8,
     quenches=quenches,
     seed=0,

@@ -7,7 +7,6 @@ Only verified links take part: an estimate has no harmonic mode to leave by.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +15,7 @@ from topokrates.analysis.vibrations import Vibrations, vibrations
 from topokrates.links import LINK_ENERGY_TOLERANCE
 from topokrates.model.errors import InputError
 from topokrates.model.progress import Progress, Silent
-from topokrates.provenance import IMPORTED, refuse_other_potential
+from topokrates.provenance import IMPORTED, model_of, refuse_other_potential
 from topokrates.storage.records import Link, Minimum, VibrationRecord, located
 
 if TYPE_CHECKING:
@@ -121,9 +120,6 @@ def own_potential(
     from topokrates.exploration import potential_of
 
     stored, path = landscape.provenance, landscape.store.path
-    # where the weights were when it was made, if they still are
-    file = str(stored.get("file", ""))
-    found = bool(file) and all(map(os.path.isfile, file.split(",")))
     if stored["name"] == IMPORTED:
         raise InputError(
             f"{path or 'the landscape'} was imported from {stored.get('source')}"
@@ -133,7 +129,7 @@ def own_potential(
     try:
         potential = potential_of(
             landscape.molecule,
-            model or (file if found else stored["name"]),
+            model or model_of(stored),
             long_range_cutoff=stored.get("long_range_cutoff"),
             dtype=dtype,
             device=device,

@@ -302,16 +302,15 @@ def print_json(value: Any) -> None:
 def _load(
     file: Path, output: Path | None, settings: dict[str, Any], progress: terminal.Display
 ) -> tuple[list[Atoms], Any]:
-    """The frames of a file, and the model: LJ for particles unless told otherwise."""
+    """The frames of a file, and the model: the one that fits them all unless told otherwise."""
+    from topokrates.choice import model_for_frames
     from topokrates.labelled import read_labelled
-    from topokrates.model.models import DEFAULT, load
+    from topokrates.model.models import load
 
     frames = read_labelled(file)
     require_writable(output)
     settings = dict(settings)
-    name = settings.pop("model")
-    if name == DEFAULT and not any(atoms.numbers.any() for atoms in frames):
-        name = "LJ"
+    name = model_for_frames(frames, settings.pop("model"))
     return frames, load(name, progress=progress.note, **settings)
 
 

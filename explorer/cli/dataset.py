@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from topokrates.cli.options import Json, number
-from topokrates.defaults import MODEL
+from topokrates.defaults import LABELS
 
 
 def dataset(
@@ -22,7 +22,7 @@ def dataset(
     ] = Path("dataset"),
     model: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="That labels; a name from `topokrates models`.")
-    ] = MODEL,
+    ] = LABELS,
     walker: Annotated[
         str | None,
         typer.Option(

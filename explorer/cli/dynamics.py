@@ -68,6 +68,7 @@ def md(
     settings = model_settings(model, long_range_cutoff, dtype, device, threads)
     try:
         with terminal.progress() as progress:
+            from topokrates.choice import model_for
             from topokrates.dynamics.integrators import Ensemble
             from topokrates.dynamics.run import check_length, dynamics
             from topokrates.dynamics.starts import at_rest, starts_of
@@ -76,9 +77,7 @@ def md(
 
             require_writable(output)
             whole, positions = starts_of(molecule)
-            name = settings.pop("model")
-            if name == MODEL and whole.is_cluster:
-                name = "LJ"
+            name = model_for(whole, settings.pop("model"))
             if whole.is_cluster != (name == "LJ"):
                 raise InputError(f"{molecule} with {name}: LJ is for clusters, and they for it")
             force_field = load(name, progress=progress.note, **settings)

@@ -47,7 +47,7 @@ def number(help_text: str, *names: str) -> Any:
     return typer.Option(*names, help=help_text, parser=_whole, metavar="N")
 
 
-_MODEL_HELP = "A name from `topokrates models`, or a weights file."
+_MODEL_HELP = "A name from `topokrates models`, or a weights file; auto takes the one that fits."
 Model = Annotated[str, typer.Option("--model", metavar="NAME|FILE", help=_MODEL_HELP)]
 Cutoff = Annotated[
     str,
@@ -84,7 +84,7 @@ Saddles = Annotated[
     int | None,
     number(
         "Single-ended searches for transition states from each minimum, until so many in a row met"
-        " nothing new. [default: 400 for small clusters, else none]",
+        " nothing new. [default: 600 for small clusters, else none]",
         "--saddles",
     ),
 ]

@@ -134,7 +134,7 @@ def _trainer(text: str, module: SO3krates, devices: tuple[Any, ...]) -> Trainer:
     @partial(jax.jit, donate_argnums=0)
     def advance(state: State, number: Array, batch: Batch) -> tuple[State, Info]:
         value, gradient = jax.value_and_grad(of_batch)(state.params, batch)
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         updates, optimiser = transformation(state.params).update(
             gradient, state.optimiser, state.params
         )

@@ -17,7 +17,7 @@ from ase import Atoms
 from ase.build import molecule as ase_molecule
 
 from topokrates.cli import app as cli
-from topokrates.model import weights
+from topokrates.model import so3lr, weights
 
 COMMANDS = ("explore", "show", "plot", "export", "import", "relax", "evaluate", "models")
 MINIMUM_KEYS = {
@@ -74,7 +74,7 @@ def lj7(tmp_path_factory, topokrates) -> Path:
 
 
 def needs_so3lr() -> None:
-    if not (weights.cache_folder() / "so3lr.safetensors").is_file() and not weights._installed():
+    if not (weights.cache_folder() / "so3lr.safetensors").is_file() and not so3lr.installed():
         pytest.skip("the weights of SO3LR are not on this machine")
 
 

@@ -397,6 +397,7 @@ def test_it_prints_as_a_small_report(lj):
 def test_weights_from_a_file_are_found_again(make_network, tmp_path, monkeypatch):
     """By where they were; what counts is what is in them, wherever they are by then."""
     from topokrates.analysis.harmonics import own_potential
+    from topokrates.exploration import explore
     from topokrates.model import models, weights
     from topokrates.provenance import refuse_other_potential
 
@@ -411,6 +412,10 @@ def test_weights_from_a_file_are_found_again(make_network, tmp_path, monkeypatch
         found = own_potential(landscape)
         assert found.provenance() == potential.provenance()
         monkeypatch.chdir(tmp_path)
+        # and a search that names no model goes on with them
+        again = explore(molecule, database=tmp_path / f"{text}.db", quenches=0, connect=False)
+        assert again.provenance == landscape.provenance
+        again.close()
         # the same weights elsewhere are the same potential, others are not
         (tmp_path / "0.safetensors").rename(tmp_path / "moved.safetensors")
         moved = models.load(text.replace("0", "moved", 1)).bind(molecule.numbers)

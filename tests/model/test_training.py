@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from topokrates.cli.app import main
 from topokrates.model import models, weights
 from topokrates.model.errors import InputError
 from topokrates.model.network import NetworkForceField
@@ -241,6 +242,26 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(trained, monkeypatch, a
     assert (out / "history.csv").read_text() == (whole.folder / "history.csv").read_text()
     # and a finished one has nothing left to do
     assert train(settings(), out).history == whole.history
+
+
+def test_the_command_prints_what_the_run_came_to(trained, monkeypatch, capsys):
+    """Of a finished run: no step is taken."""
+    folder, whole = trained
+    monkeypatch.chdir(folder)
+    sections = settings().model_dump(exclude_unset=True)
+    lines = [
+        f"[{name}]\n" + "\n".join(f"{k} = {json.dumps(v)}" for k, v in section.items())
+        for name, section in sections.items()
+    ]
+    (folder / "whole.toml").write_text("\n".join(lines))
+    assert main(["train", "whole.toml"]) == 0
+    assert f"{whole.validation.force_mae:.2f}" in capsys.readouterr().out
+    assert (whole.folder / "learning_curve.svg").stat().st_size > 1000
+    assert main(["train", "whole.toml", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["steps"] == 120
+    assert told["history"] == whole.history
+    assert told["errors"] == {"validation": asdict(whole.validation)}
 
 
 def test_another_run_is_not_gone_on_with(trained, monkeypatch, labelled, save_npz):

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from topokrates.model import parameters, weights
+from topokrates.model import parameters, so3lr, weightfile, weights
 from topokrates.model.errors import InputError
 
 ARCHITECTURE = {
@@ -734,7 +734,7 @@ def small_so3lr(tmp_path, monkeypatch):
     model = torch_file(made)
     stream = BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr(weights.SO3LR_MEMBER, model)
+        archive.writestr(weightfile.SO3LR_MEMBER, model)
     wheel = stream.getvalue()
     calls = []
 
@@ -744,12 +744,12 @@ def small_so3lr(tmp_path, monkeypatch):
         (Path(folder) / "so3krates_torch-0.2.1-py3-none-any.whl").write_bytes(wheel)
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    sha256 = weights.hashlib.sha256
+    sha256 = so3lr.hashlib.sha256
     monkeypatch.setattr(parameters, "SO3LR_SHA256", made.sha256)
-    monkeypatch.setattr(weights, "SO3LR_FILE_SHA256", sha256(model).hexdigest())
-    monkeypatch.setattr(weights, "SO3LR_WHEEL_SHA256", sha256(wheel).hexdigest())
-    monkeypatch.setattr(weights.subprocess, "run", run)
-    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(so3lr, "FILE_SHA256", sha256(model).hexdigest())
+    monkeypatch.setattr(so3lr, "WHEEL_SHA256", sha256(wheel).hexdigest())
+    monkeypatch.setattr(so3lr.subprocess, "run", run)
+    monkeypatch.setattr(so3lr.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("TOPOKRATES_CACHE", str(tmp_path / "cache"))
     return types.SimpleNamespace(
         made=made,
@@ -762,7 +762,7 @@ def small_so3lr(tmp_path, monkeypatch):
 
 def test_fetched_once_and_cached(small_so3lr):
     lines: list[str] = []
-    assert weights.available()[0]["found"].startswith("fetched on first use")
+    assert weights.available()[-1]["found"].startswith("fetched on first use")
     found = weights.load("so3lr", progress=lines.append)
     assert_equal(found, small_so3lr.made)
     assert (found.name, found.licence) == ("so3lr", "MIT")
@@ -773,7 +773,7 @@ def test_fetched_once_and_cached(small_so3lr):
     assert_equal(again, small_so3lr.made)
     assert (again.name, again.source) == ("so3lr", str(small_so3lr.cached))
     assert len(lines) == len(small_so3lr.calls) == 1
-    assert weights.available()[0]["found"] == str(small_so3lr.cached)
+    assert weights.available()[-1]["found"] == str(small_so3lr.cached)
 
 
 def test_fetching_builds_nothing_and_ignores_a_pip_in_the_working_folder(small_so3lr):
@@ -806,7 +806,7 @@ def test_cache_that_cannot_be_written_is_not_fatal(small_so3lr, tmp_path, monkey
 
 
 def test_installed_package_is_read_and_not_imported(small_so3lr, tmp_path, monkeypatch):
-    file = tmp_path / "site" / weights.SO3LR_MEMBER
+    file = tmp_path / "site" / weightfile.SO3LR_MEMBER
     file.parent.mkdir(parents=True)
     file.write_bytes(small_so3lr.model)
     package = tmp_path / "site" / "so3krates_torch"
@@ -823,7 +823,7 @@ def test_installed_package_is_read_and_not_imported(small_so3lr, tmp_path, monke
 
 
 def test_wheel_with_other_bytes_is_refused(small_so3lr, monkeypatch):
-    monkeypatch.setattr(weights, "SO3LR_WHEEL_SHA256", "0" * 64)
+    monkeypatch.setattr(so3lr, "WHEEL_SHA256", "0" * 64)
     with pytest.raises(InputError, match=r"wheel fetched .* sha256"):
         weights.load("so3lr")
     assert not small_so3lr.cached.exists()
@@ -841,7 +841,7 @@ def test_wheel_with_other_bytes_is_refused(small_so3lr, monkeypatch):
     ],
 )
 def test_without_network_the_error_names_the_other_ways(small_so3lr, monkeypatch, outcome):
-    monkeypatch.setattr(weights.subprocess, "run", mock.Mock(side_effect=[outcome]))
+    monkeypatch.setattr(so3lr.subprocess, "run", mock.Mock(side_effect=[outcome]))
     with pytest.raises(InputError) as caught:
         weights.load("so3lr")
     message = str(caught.value)

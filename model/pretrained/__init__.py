@@ -1,0 +1,1 @@
+"""Networks that come with the package, each with its model card beside it."""

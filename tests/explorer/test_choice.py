@@ -1,0 +1,47 @@
+"""Which model a molecule gets: `peptide` for what it was trained on, and for nothing else."""
+
+import pytest
+
+from topokrates.choice import model_for, model_for_frames
+from topokrates.molecule import Molecule
+
+PEPTIDES = [
+    "Ac-Ala-NHMe", "Gly-Gly", "For-Ser-NH2", "Ac-Arg-NHMe", "H-Pro-Pro-OH", "Ac-Asn-Gln-NHMe",
+    "Ac-D-Trp-His-NHMe", "Ac-HID-NHMe", "Ala", "Ac-Lys-Met-Cys-Asp-OH",
+    "smiles:CC(=O)N[C@@H](C)C(=O)NC",
+]  # fmt: skip
+OTHERS = [
+    "smiles:CCO", "Ac-LYS-NHMe", "smiles:[NH3+]CC(=O)[O-]", "smiles:CC(=O)NC",
+    "smiles:CC(=O)NC(C)(C)C(=O)NC",  # Aib
+    "smiles:O=C1CNC(=O)CN1",  # a ring of two residues
+    "smiles:CN(C(C)=O)CC(=O)NC",  # a peptoid
+    "smiles:CC(=O)NCC(=O)NCC(C)=O",  # another cap
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", PEPTIDES)
+def test_a_neutral_peptide_gets_the_network_of_peptides(text):
+    assert model_for(Molecule.from_text(text)) == "peptide"
+
+
+@pytest.mark.parametrize("text", OTHERS)
+def test_another_molecule_does_not(text):
+    assert model_for(Molecule.from_text(text)) == "so3lr"
+
+
+def test_clusters_get_lennard_jones_and_what_is_named_is_taken():
+    assert model_for(Molecule.from_text("LJ7")) == "LJ"
+    assert model_for(Molecule.from_text("Gly"), "so3lr") == "so3lr"
+
+
+def test_all_frames_of_a_file_get_one_model():
+    glycine, ethanol, cluster = (
+        Molecule.from_text(text).atoms() for text in ("Gly", "smiles:CCO", "LJ7")
+    )
+    assert model_for_frames([glycine, glycine]) == "peptide"
+    assert model_for_frames([glycine, ethanol]) == "so3lr"
+    assert model_for_frames([cluster]) == "LJ"
+    assert model_for_frames([ethanol], "peptide") == "peptide"
+    broken = glycine.copy()
+    broken.positions[:] = 0
+    assert model_for_frames([broken]) == "so3lr"

@@ -33,8 +33,9 @@ def parser() -> argparse.ArgumentParser:
     add("--atoms", type=int, nargs="+", default=[22, 42, 162, 1002], help="10 n + 12 each")
     add("--batches", type=int, nargs="+", default=[1, 8, 64, 512], help="structures per call")
     names = ["so3lr-short", "so3lr", "journal"]
-    add("--networks", nargs="+", default=names, choices=names, metavar="NAME",
-        help=", ".join(names))  # fmt: skip
+    known = [*names, "peptide"]
+    add("--networks", nargs="+", default=names, choices=known, metavar="NAME",
+        help=", ".join(known))  # fmt: skip
     add("--layouts", nargs="+", default=["auto"], metavar="NAME",
         help="auto (the package's choice, the default), edges, rows, all; with :exact behind"
         " it the radial networks themselves, not their tables")  # fmt: skip

@@ -1,4 +1,4 @@
-"""The networks that benchmarks time: SO3LR as trained, its short-range part, the journal's."""
+"""Networks that benchmarks time: SO3LR, its short-range part, the journal's, the shipped one."""
 
 from typing import Any
 
@@ -40,6 +40,7 @@ NAMES = {
     "so3lr-short": "SO3LR without long range",
     "so3lr": "SO3LR",
     "journal": "journal's default",
+    "peptide": "peptide, as shipped",
 }
 
 
@@ -49,9 +50,9 @@ def load(name: str, dtype: str = "float32", device: str | None = None) -> Networ
         where = models.load("LJ", device=device)  # refuses a device that is not there
         assert isinstance(where, LennardJones)
         return NetworkForceField(_random(JOURNAL), None, dtype, where.device)
-    field = models.load("so3lr", None, dtype, device)
+    field = models.load("peptide" if name == "peptide" else "so3lr", None, dtype, device)
     assert isinstance(field, NetworkForceField)
-    if name == "so3lr":
+    if name in ("so3lr", "peptide"):
         return field
     weights = field.weights
     flat = parameters.flatten(weights.params)

@@ -1,8 +1,9 @@
-"""Which model a molecule gets when none is named.
+"""Which model a molecule gets when none is named, and what `peptide` is good for.
 
-`peptide` was trained on neutral peptides of the twenty amino acids and on nothing else, so it is
-taken for these and for these alone: a molecule is cut at its peptide bonds, and every piece has to
-be a residue or a cap that is known.
+`peptide` was trained on neutral peptides of the twenty amino acids and on nothing else: a molecule
+is cut at its peptide bonds, and every piece has to be a residue or a cap that is known. It will be
+what `auto` takes for these, when its relative energies of conformers are better than SO3LR's; they
+are not yet (its card has the figures).
 """
 
 from collections.abc import Sequence
@@ -27,35 +28,28 @@ LINKS = (
 def model_for(molecule: "Molecule", model: str = AUTO) -> str:
     """The name of a model: the one that was asked for, or with "auto" the one that fits.
 
-    LJ for a cluster, `peptide` for a neutral peptide of the twenty amino acids with free ends or
-    the caps of `peptide.parse_sequence`, `so3lr` for all else.
+    LJ for a cluster, `so3lr` for all else.
     """
     if model != AUTO:
         return model
-    if molecule.is_cluster:
-        return "LJ"
-    return "peptide" if is_peptide(molecule) else "so3lr"
+    return "LJ" if molecule.is_cluster else "so3lr"
 
 
 def model_for_frames(frames: "Sequence[Atoms]", model: str = AUTO) -> str:
-    """As `model_for`, one for all frames of a file: `peptide` if all of them are peptides.
-
-    Of frames with the same elements in the same order the first is looked at.
-    """
-    from topokrates.model.errors import InputError
-    from topokrates.molecule import Molecule
-
+    """As `model_for`, one for all frames of a file."""
     if model != AUTO:
         return model
-    if not any(atoms.numbers.any() for atoms in frames):
-        return "LJ"
-    for atoms in {atoms.numbers.tobytes(): atoms for atoms in reversed(frames)}.values():
-        try:
-            if not is_peptide(Molecule.from_atoms(atoms)):
-                return "so3lr"
-        except InputError:  # told, with its frame, by those who use it
-            return "so3lr"
-    return "peptide"
+    return "so3lr" if any(atoms.numbers.any() for atoms in frames) else "LJ"
+
+
+def unfit(molecule: "Molecule", model: str) -> str:
+    """Why a model is none for a molecule, a line; "" if nothing speaks against it."""
+    if model.lower() == "peptide" and not is_peptide(molecule):
+        return (
+            f"peptide was trained on neutral linear peptides of the twenty amino acids, and"
+            f" {molecule.name} is none: what it says of it is a guess"
+        )
+    return ""
 
 
 def is_peptide(molecule: "Molecule") -> bool:

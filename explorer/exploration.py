@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from topokrates.analysis.harmonics import own_potential
-from topokrates.choice import model_for
+from topokrates.choice import model_for, unfit
 from topokrates.defaults import AUTO, MODEL, QUENCHES, SEARCHER, WALKERS
 from topokrates.identity.integrity import allowed_kinds
 from topokrates.landscape import Landscape
@@ -156,6 +156,8 @@ def potential_of(
     if isinstance(model, str):
         model = model_for(molecule, model)
         note = progress.note if progress else None
+        if progress and (doubt := unfit(molecule, model)):
+            progress.note(doubt)
         model = models.load(model, long_range_cutoff, dtype, device, threads, note)
     if molecule.is_cluster != (model.name == "LJ"):
         raise InputError(

@@ -11,7 +11,7 @@ import numpy as np
 from topokrates.model.errors import InputError
 from topokrates.model.potential import Potential
 
-DEFAULT = "peptide"
+DEFAULT = "so3lr"
 NETWORKS = ("peptide", "so3lr")  # the names that `weights.load` knows
 PRECISIONS = ("float32", "float64")
 # Relative to tblite's own default of 1: at 0.01 forces repeat to 1e-6 eV/Å, which the certificate

@@ -1,8 +1,8 @@
-"""Which model a molecule gets: `peptide` for what it was trained on, and for nothing else."""
+"""Which model a molecule gets, and for which ones `peptide` was trained."""
 
 import pytest
 
-from topokrates.choice import model_for, model_for_frames
+from topokrates.choice import is_peptide, model_for, model_for_frames, unfit
 from topokrates.molecule import Molecule
 
 PEPTIDES = [
@@ -20,28 +20,30 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("text", PEPTIDES)
-def test_a_neutral_peptide_gets_the_network_of_peptides(text):
-    assert model_for(Molecule.from_text(text)) == "peptide"
+def test_a_neutral_peptide_is_what_the_network_of_peptides_knows(text):
+    molecule = Molecule.from_text(text)
+    assert is_peptide(molecule)
+    assert not unfit(molecule, "peptide")
 
 
 @pytest.mark.parametrize("text", OTHERS)
-def test_another_molecule_does_not(text):
-    assert model_for(Molecule.from_text(text)) == "so3lr"
+def test_another_molecule_is_not(text):
+    molecule = Molecule.from_text(text)
+    assert not is_peptide(molecule)
+    assert molecule.name in unfit(molecule, "peptide")
+    assert not unfit(molecule, "so3lr")
 
 
 def test_clusters_get_lennard_jones_and_what_is_named_is_taken():
     assert model_for(Molecule.from_text("LJ7")) == "LJ"
-    assert model_for(Molecule.from_text("Gly"), "so3lr") == "so3lr"
+    assert model_for(Molecule.from_text("Gly")) == "so3lr"
+    assert model_for(Molecule.from_text("Gly"), "peptide") == "peptide"
 
 
 def test_all_frames_of_a_file_get_one_model():
     glycine, ethanol, cluster = (
         Molecule.from_text(text).atoms() for text in ("Gly", "smiles:CCO", "LJ7")
     )
-    assert model_for_frames([glycine, glycine]) == "peptide"
     assert model_for_frames([glycine, ethanol]) == "so3lr"
     assert model_for_frames([cluster]) == "LJ"
     assert model_for_frames([ethanol], "peptide") == "peptide"
-    broken = glycine.copy()
-    broken.positions[:] = 0
-    assert model_for_frames([broken]) == "so3lr"

@@ -49,7 +49,7 @@ def test_relative_energies_of_alanine_dipeptide(peptide):
     potential = peptide.bind(molecule.numbers)
     internal = coordinates(molecule.bonds, molecule.positions)
     turns = {rotor.kind: rotor for rotor in molecule.rotatable if rotor.kind in ("phi", "psi")}
-    now = np.degrees(molecule.dihedral_table()[0])
+    now = molecule.dihedral_table()[0]
     starts = []
     for angles in ((-83, 68), (-158, 163), (72, -55)):
         x = molecule.positions

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from topokrates.landscape import Landscape
 
-WITHIN = 0.5  # Å; conformers of a peptide differ by more, and force fields move a minimum by less
+WITHIN = 0.65  # Å; what one basin differs by between force fields, less than conformers do
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ ROWS = 50  # of a table, unless all are asked for
 
 Other = Annotated[Path, typer.Argument(metavar="OTHER", help="Another, of the same molecule.")]
 Within = Annotated[
-    float | None, real("Largest symmetric RMSD of minima that correspond. [default: 0.5]", "Å")
+    float | None, real("Largest symmetric RMSD of minima that correspond. [default: 0.65]", "Å")
 ]
 
 

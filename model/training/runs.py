@@ -1,8 +1,10 @@
 """A whole training run, in a folder of its own: from a TOML file to a weights file.
 
 The folder holds `checkpoint.npz`, from which a killed run goes on with the same result,
-`history.csv`, the learning curve, and `best.safetensors`, the averaged parameters with the lowest
-validation loss so far. That file says what it was trained on and how well it did.
+`history.csv`, the learning curve, `best.safetensors`, the averaged parameters with the lowest
+validation loss so far, and `last.safetensors`, those of the last measurement: a few frames far off
+can decide about the loss, and then the last ones may serve better. Both files say what they were
+trained on and how well they did.
 """
 
 import csv
@@ -38,7 +40,8 @@ from topokrates.model.training.trainer import (
     trainer,
 )
 
-CHECKPOINT, HISTORY, BEST = "checkpoint.npz", "history.csv", "best.safetensors"
+CHECKPOINT, HISTORY = "checkpoint.npz", "history.csv"
+BEST, LAST = "best.safetensors", "last.safetensors"
 PATIENCE = 60.0  # s: a checkpoint is never older, however long steps take
 
 
@@ -239,6 +242,7 @@ class _Run:
         }
         self.history.append(row)
         self.losses = [0.0, 0]
+        self._save(state.average, {"validation": asdict(found)}, LAST)
         if loss < self.best_loss:
             self.best_loss = loss
             # a copy: the next step takes the memory of this one
@@ -270,8 +274,8 @@ class _Run:
         self._save(self.best, {k: v for k, v in found.items() if v["frames"]})
         return Trained(self.folder, self.folder / BEST, self.done, validation, test, self.history)
 
-    def _save(self, params: Any, found: dict[str, Any]) -> None:
-        """The weights file."""
+    def _save(self, params: Any, found: dict[str, Any], name: str = BEST) -> None:
+        """A weights file."""
         housekeeping = self.settings.run
         about = self._about() | {"step": self.done, "errors": found}
         flat = {k: np.asarray(v) for k, v in flatten(params).items()}
@@ -282,11 +286,11 @@ class _Run:
             reference_energies=self.material.references,
             training=about,
             name=housekeeping.name or self.folder.resolve().name,
-            source=str(self.folder / BEST),
+            source=str(self.folder / name),
             licence=housekeeping.licence,
             citation=housekeeping.citation,
         )
-        files.save(made, self.folder / BEST)
+        files.save(made, self.folder / name)
 
 
 def _material(made: Config, base: Path, run: Trainer, start: Weights | None) -> Material:

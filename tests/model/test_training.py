@@ -264,6 +264,19 @@ def test_the_command_prints_what_the_run_came_to(trained, monkeypatch, capsys):
     assert told["errors"] == {"validation": asdict(whole.validation)}
 
 
+def test_the_last_weights_are_kept_beside_the_best(trained):
+    _, whole = trained
+    last, best = (weights.load(whole.folder / f"{name}.safetensors") for name in ("last", "best"))
+    row = whole.history[-1]
+    assert last.training["step"] == row["step"] == 120
+    told = last.training["errors"]["validation"]["force_mae"]
+    assert told == pytest.approx(row["force_mae"])
+    lowest = min(whole.history, key=lambda row: row["validation_loss"])
+    told = best.training["errors"]["validation"]["force_mae"]
+    assert told == pytest.approx(lowest["force_mae"])
+    assert (last.sha256 == best.sha256) == (lowest is row)
+
+
 def test_another_run_is_not_gone_on_with(trained, monkeypatch, labelled, save_npz):
     folder, whole = trained
     monkeypatch.chdir(folder)

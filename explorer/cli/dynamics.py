@@ -68,20 +68,15 @@ def md(
     settings = model_settings(model, long_range_cutoff, dtype, device, threads)
     try:
         with terminal.progress() as progress:
-            from topokrates.choice import model_for
             from topokrates.dynamics.integrators import Ensemble
             from topokrates.dynamics.run import check_length, dynamics
             from topokrates.dynamics.starts import at_rest, starts_of
+            from topokrates.exploration import potential_of
             from topokrates.model.errors import InputError
-            from topokrates.model.models import load
 
             require_writable(output)
             whole, positions = starts_of(molecule)
-            name = model_for(whole, settings.pop("model"))
-            if whole.is_cluster != (name == "LJ"):
-                raise InputError(f"{molecule} with {name}: LJ is for clusters, and they for it")
-            force_field = load(name, progress=progress.note, **settings)
-            potential = force_field.bind(whole.numbers, whole.charge, whole.unpaired_electrons)
+            potential = potential_of(whole, **settings, progress=progress)
             if replicas < 1:
                 raise InputError(f"{replicas} replicas: give at least 1")
             fs = potential.units.energy == "eV"

@@ -1,5 +1,7 @@
 """Which model a molecule gets, and for which ones `peptide` was trained."""
 
+from dataclasses import replace
+
 import pytest
 
 from topokrates.choice import is_peptide, model_for, model_for_frames, unfit
@@ -32,6 +34,12 @@ def test_another_molecule_is_not(text):
     assert not is_peptide(molecule)
     assert molecule.name in unfit(molecule, "peptide")
     assert not unfit(molecule, "so3lr")
+
+
+def test_an_ion_or_radical_is_not_whatever_its_bonds():
+    glycine = Molecule.from_text("Gly")
+    assert not is_peptide(replace(glycine, charge=1))
+    assert not is_peptide(replace(glycine, unpaired_electrons=2))
 
 
 def test_clusters_get_lennard_jones_and_what_is_named_is_taken():

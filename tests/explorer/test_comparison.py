@@ -84,6 +84,20 @@ def test_barriers_are_those_of_the_best_way_from_the_lower_minimum(landscapes):
     assert told["energy MAE (kcal/mol)"] == pytest.approx(0.4 / 3)
 
 
+def test_the_closest_correspond_first(chain, tmp_path):
+    """Whatever comes first: the second minimum here is the one that is there."""
+    with (
+        Landscape.create(chain, {"name": "x", **UNITS}, tmp_path / "x.db") as ours,
+        Landscape.create(chain, {"name": "y", **UNITS}, tmp_path / "y.db") as theirs,
+    ):
+        for energy, turn in ((0.0, 12), (1.0, 2)):
+            ours.add_minimum(energy * KCAL, conformer(chain, turn, 0))
+        theirs.add_minimum(0.0, conformer(chain, 0, 0))
+        found = ours.compare(theirs)
+        assert found.missed == [1]
+        assert 0 < found.minima["RMSD (Å)"].min() < 0.1
+
+
 def test_the_other_way_round(landscapes):
     found = landscapes[1].compare(landscapes[0])
     assert (found.missed, found.invented) == ([4], [3])

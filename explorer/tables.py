@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from topokrates.model.errors import InputError
+from topokrates.model.replacing import replacing
 from topokrates.stopping import Coverage
 from topokrates.storage.records import CONNECTING, located
 
@@ -208,29 +205,3 @@ def write_extxyz(landscape: Landscape, path: str | os.PathLike[str]) -> None:
         raise InputError(f"nothing to write to {path}: the landscape has no minima yet")
     with replacing(path) as temporary:
         ase.io.write(temporary, [atoms for atoms, _ in frames], format="extxyz")
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary file beside `path`, moved onto it at the end if nothing went wrong.
-
-    Raises InputError if the folder is missing or cannot be written, or the disk is full.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder, not a file to write")
-    temporary = None
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # mkstemp makes a private file, this is not one
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)

@@ -1,8 +1,6 @@
 """A file from which a killed run goes on with the same result: whole, or the one before it."""
 
 import json
-import os
-import secrets
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -11,6 +9,7 @@ import jax
 import numpy as np
 
 from topokrates.model.errors import InputError
+from topokrates.model.replacing import replacing
 
 
 def save(path: Path, tree: Any, about: dict[str, Any]) -> None:
@@ -22,18 +21,8 @@ def save(path: Path, tree: Any, about: dict[str, Any]) -> None:
     leaves: dict[str, Any] = {
         f"leaf_{k}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(tree))
     }
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        try:
-            with unfinished.open("xb") as file:
-                np.savez(file, about=np.array(json.dumps(about)), **leaves)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, about=np.array(json.dumps(about)), **leaves)
 
 
 def load(path: Path, like: Any | None = None) -> tuple[Any, dict[str, Any]]:

@@ -12,8 +12,6 @@ import hashlib
 import io
 import json
 import math
-import os
-import secrets
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from topokrates.model.parameters import (
     flatten,
 )
 from topokrates.model.pickles import LARGEST_FILE, zip_member
+from topokrates.model.replacing import replacing
 
 # Where so3krates-torch ships SO3LR; its wheel is a weights file too.
 SO3LR_MEMBER = "so3krates_torch/pretrained/so3lr/so3lr.model"
@@ -53,19 +52,8 @@ def save(weights: Weights, path: str | Path) -> None:
     }
     text = json.dumps(header, sort_keys=True, ensure_ascii=False)
     data = serialise(flatten(weights.params), metadata={"topokrates": text})
-    path = Path(path).expanduser()
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    try:
-        try:
-            with unfinished.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    with replacing(Path(path).expanduser()) as temporary:
+        temporary.write_bytes(data)
 
 
 def _read_safetensors(path: Path) -> Weights:

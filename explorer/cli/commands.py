@@ -317,7 +317,7 @@ def _load(
 def _write_frames(output: Path, frames: list[Atoms]) -> None:
     import ase.io
 
-    from topokrates.tables import replacing
+    from topokrates.model.replacing import replacing
 
     with replacing(output) as temporary:
         ase.io.write(temporary, frames, format="extxyz")

@@ -20,7 +20,7 @@ import numpy as np
 
 from topokrates.model.errors import InputError
 from topokrates.model.progress import Progress, Silent
-from topokrates.tables import replacing
+from topokrates.model.replacing import replacing
 
 JOINED, SETTINGS = "dataset.npz", "dataset.json"
 LARGEST_FORCE = 40.0  # eV/Å: what is worse teaches nothing

@@ -12,7 +12,7 @@ import numpy as np
 from topokrates.drawing.pictures import FONT, FORMATS
 from topokrates.drawing.scales import GREY, INK
 from topokrates.model.errors import InputError
-from topokrates.tables import replacing
+from topokrates.model.replacing import replacing
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -34,7 +34,7 @@ from topokrates.drawing.scales import (
     unconnected,
 )
 from topokrates.model.errors import InputError
-from topokrates.tables import replacing
+from topokrates.model.replacing import replacing
 
 if TYPE_CHECKING:
     from os import PathLike

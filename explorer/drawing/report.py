@@ -16,7 +16,7 @@ from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from topokrates.tables import replacing
+from topokrates.model.replacing import replacing
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -28,9 +28,9 @@ from topokrates.exchange.contents import Contents, coordinates, ordered, units
 from topokrates.identity.integrity import allowed_kinds
 from topokrates.landscape import Landscape
 from topokrates.model.errors import InputError
+from topokrates.model.replacing import replacing
 from topokrates.molecule import Molecule
 from topokrates.storage.records import Link, Minimum, VibrationRecord
-from topokrates.tables import replacing
 
 FORMAT = "topokrates landscape"
 VERSION = 1

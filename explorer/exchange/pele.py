@@ -32,10 +32,10 @@ from topokrates.exchange.contents import Contents, coordinates, ordered
 from topokrates.landscape import Landscape
 from topokrates.model.errors import InputError
 from topokrates.model.pickles import numpy_array, unpickle
+from topokrates.model.replacing import replacing
 from topokrates.molecule import Molecule
 from topokrates.storage import sqlite
 from topokrates.storage.records import Link, Minimum
-from topokrates.tables import replacing
 
 USER_DATA = "topokrates"  # the key of ours in user_data
 SCHEMA_VERSION = 2  # of pele

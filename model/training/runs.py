@@ -9,7 +9,6 @@ trained on and how well they did.
 
 import csv
 import io
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from topokrates.model import weights as files
 from topokrates.model.errors import InputError
 from topokrates.model.parameters import Weights, build, flatten
 from topokrates.model.progress import Progress, Silent
+from topokrates.model.replacing import replacing
 from topokrates.model.so3krates import SO3krates
 from topokrates.model.training import config, data, references
 from topokrates.model.training.accuracy import Errors, errors, predictions
@@ -360,9 +360,5 @@ def _write_history(path: Path, rows: list[dict[str, float]]) -> None:
     writer = csv.DictWriter(text, list(rows[0]))
     writer.writeheader()
     writer.writerows(rows)
-    unfinished = path.with_name(f".{path.name}")
-    try:
-        unfinished.write_text(text.getvalue(), encoding="utf-8")
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    with replacing(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")

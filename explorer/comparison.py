@@ -85,7 +85,7 @@ class LandscapeComparison:
         energy, barrier = f"energy MAE ({self.unit})", f"barrier MAE ({self.unit})"
         parts = [
             f"{told['other']} finds {told['found']} of the {told['minima']} minima of"
-            f" {told['reference']} and {told['invented']} others"
+            f" {told['reference']}, and {told['invented']} that it lacks"
         ]
         if told["found"]:
             parts.append(f"energies differ by {told[energy]:.2f} {self.unit} on average")

@@ -125,7 +125,7 @@ def test_on_the_command_line(landscapes, capsys):
     files = [str(landscape.store.path) for landscape in landscapes]
     assert main(["compare", *files]) == 0
     text = capsys.readouterr().out
-    assert "student finds 3 of the 4 minima of teacher and 1 others" in text
+    assert "student finds 3 of the 4 minima of teacher, and 1 that it lacks" in text
     assert "none" in text
     assert main(["compare", *files, "--json", "--within", "0.005"]) == 0
     read = json.loads(capsys.readouterr().out)

@@ -155,16 +155,14 @@ def potential_of(
     """
     if isinstance(model, str):
         model = model_for(molecule, model)
-    name = model if isinstance(model, str) else model.name
-    if molecule.is_cluster != (name.upper() == "LJ"):  # before anything is fetched or missed
-        raise InputError(
-            f"{molecule.name} with {name}: LJ is for clusters such as LJ13, and they for it"
-        )
-    if isinstance(model, str):
         note = progress.note if progress else None
         if progress and (doubt := unfit(molecule, model)):
             progress.note(doubt)
         model = models.load(model, long_range_cutoff, dtype, device, threads, note)
+    if molecule.is_cluster != (model.name == "LJ"):
+        raise InputError(
+            f"{molecule.name} with {model.name}: LJ is for clusters such as LJ13, and they for it"
+        )
     return model.bind(molecule.numbers, molecule.charge, molecule.unpaired_electrons)
 
 

@@ -303,7 +303,7 @@ def test_the_command_writes_a_trajectory(run, tmp_path):
         (["--time", "0"], "steps"),
         (["--replicas", "0"], "replicas"),
         (["--every", "0"], "every"),
-        (["--model", "tblite:GFN2-xTB"], "LJ"),
+        (["--model", "ase:ase.calculators.lj:LennardJones"], "LJ is for clusters"),
         (["--output", "no/such/folder/a.extxyz"], "folder"),
     ],
 )

@@ -7,8 +7,9 @@ compared after the constants that fit them best are taken off, and the compariso
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,26 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         return {"errors": asdict(self.errors), "aligned": self.aligned, "worst": self.worst()}
+
+
+def positions_of(source: str | PathLike[str] | Iterable[Atoms], numbers: np.ndarray) -> np.ndarray:
+    """Positions (M, N, 3), Å, of the frames that have these atoms in this order.
+
+    Args:
+        source: a file as `topokrates train` reads it, in eV and Å, or ASE atoms.
+        numbers: atomic numbers, (N,).
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    if isinstance(source, str | PathLike):
+        name = str(source)
+        read = data.read(name, Path(), Data(files=[name]))
+        frames: list[Any] = [(f.numbers, f.positions) for f in read]
+    else:
+        frames = [(a.numbers, a.positions) for a in source]
+    ours = [np.asarray(x, float) for z, x in frames if np.array_equal(z, numbers)]
+    return np.reshape(ours, (-1, len(numbers), 3))
 
 
 def read_labelled(path: Path) -> list[Atoms]:

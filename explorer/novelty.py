@@ -19,19 +19,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from topokrates.identity.integrity import changes
+from topokrates.labelled import positions_of
 from topokrates.model.errors import InputError
 from topokrates.model.models import ForceField
 from topokrates.model.network import NetworkPotential
 from topokrates.model.potential import Potential
 from topokrates.model.progress import Progress, Silent
-from topokrates.model.training import data
-from topokrates.model.training.config import Data
 from topokrates.quench import RECOGNISED
 from topokrates.relaxation.certify import certify
 from topokrates.relaxation.internals import coordinates
@@ -136,7 +134,7 @@ def novelty(
     molecule = landscape.molecule
     if molecule.is_cluster:
         raise InputError(f"{molecule.name}: novelty is asked of molecules, not of clusters")
-    frames = _frames(training_set, molecule.numbers)
+    frames = positions_of(training_set, molecule.numbers)
     if not len(frames):
         raise InputError(
             f"no frame is of {molecule.name}, with its {molecule.n_atoms} atoms in order"
@@ -178,18 +176,6 @@ def novelty(
     table["displacement (Å)"] = moved
     table["reference finds"] = other
     return Novelty(table, len(frames), landscape.relative_unit)
-
-
-def _frames(source: Any, numbers: np.ndarray) -> np.ndarray:
-    """Positions (M, N, 3) of the frames with these atoms."""
-    if isinstance(source, str | PathLike):
-        name = str(source)
-        read = data.read(name, Path(), Data(files=[name]))
-        frames: list[Any] = [(f.numbers, f.positions) for f in read]
-    else:
-        frames = [(a.numbers, a.positions) for a in source]
-    ours = [np.asarray(x, float) for z, x in frames if np.array_equal(z, numbers)]
-    return np.reshape(ours, (-1, len(numbers), 3))
 
 
 def _nearest(

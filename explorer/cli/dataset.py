@@ -14,7 +14,8 @@ def dataset(
     molecules: Annotated[
         list[str],
         typer.Argument(
-            metavar="MOLECULE...", help="As for explore; @FILE names a file with one in each line."
+            metavar="MOLECULE...",
+            help="As for explore, or a database: what a search found; @FILE: one in each line.",
         ),
     ],
     folder: Annotated[
@@ -32,14 +33,21 @@ def dataset(
     ] = None,
     frames: Annotated[int, number("Of each molecule, about.")] = 100,
     per_piece: Annotated[int, number("Frames that are made together.", "--per-piece")] = 100,
+    unlike: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE", help="Of labelled frames; what a search found of them is left out."
+        ),
+    ] = None,
     workers: Annotated[int, number("Processes, each with one thread.")] = 1,
     seed: Annotated[int, number("Of everything random.")] = 0,
     as_json: Json = False,
 ) -> int:
     """Make labelled structures of molecules, to train a network with.
 
-    Minima of all basins, paths down to them, thermal motion, transition regions, near clashes. The
-    same command again makes the pieces that are missing.
+    Minima of all basins, paths down to them, thermal motion, escapes, transition regions, near
+    clashes; of a database its minima and transition states, those first of which its model is least
+    sure, and its minima shaken. The same command again makes the pieces that are missing.
     """
     from topokrates.cli import terminal
     from topokrates.cli.commands import print_json
@@ -48,7 +56,7 @@ def dataset(
         with terminal.progress() as progress:
             from topokrates.dataset.make import make, pieces
 
-            todo = pieces(_names(molecules), frames, model, walker, per_piece, seed)
+            todo = pieces(_names(molecules), frames, model, walker, per_piece, seed, unlike or [])
             path = make(todo, folder, workers, progress)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(

@@ -1,16 +1,16 @@
 """Labelled structures of many molecules, in parallel processes, in pieces that outlive a kill.
 
-Work is divided into pieces: so many frames of one molecule, with a seed of its own. Each piece is
-one npz in the folder, written whole or not at all; a run that is started again makes those that are
-missing, and the same whatever was there before. At the end all are joined in one npz, which
-`topokrates train` reads.
+Work is divided into pieces: so many frames of one molecule, drawn anew with a seed of its own, or
+what a search has found in a landscape. Each piece is one npz in the folder, written whole or not at
+all; a run that is started again makes those that are missing, and the same whatever was there
+before. At the end all are joined in one npz, which `topokrates train` reads.
 """
 
 import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from topokrates.dataset.found import ALIKE, MINIMUM, Found, choose, is_database, structures
 from topokrates.model.errors import InputError
 from topokrates.model.progress import Progress, Silent
 from topokrates.model.replacing import replacing
@@ -25,7 +26,6 @@ from topokrates.model.replacing import replacing
 JOINED, SETTINGS = "dataset.npz", "dataset.json"
 LARGEST_FORCE = 40.0  # eV/Å: what is worse teaches nothing
 HIGHEST = 25.0  # eV above the lowest frame of a piece
-ALIKE = 0.02  # Å: root mean square difference of all distances, of frames that are one
 SPREAD = 1_000_003  # of the seeds of pieces
 KEPT = 8  # molecules whose compiled programs stay in memory, 0.15 GB each
 
@@ -41,6 +41,9 @@ class Piece:
         seed: of this piece.
         model: that labels, by name or path.
         walker: model that descents and dynamics run on.
+        found: kinds and ids of structures of a landscape, whose database is then the molecule; the
+            other frames are its minima, shaken. None for frames that are drawn anew.
+        digest: of the positions of these structures.
     """
 
     number: int
@@ -49,11 +52,14 @@ class Piece:
     seed: int
     model: str
     walker: str
+    found: tuple[tuple[str, int], ...] | None = None
+    digest: str | None = None
 
     @property
     def file(self) -> str:
         """Its name, which says all that it depends on."""
-        digest = sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
+        all_of_it = {k: v for k, v in asdict(self).items() if v is not None}
+        digest = sha256(json.dumps(all_of_it, sort_keys=True).encode()).hexdigest()[:10]
         return f"{self.number:05d}-{digest}.npz"
 
 
@@ -64,11 +70,21 @@ def pieces(
     walker: str | None = None,
     per_piece: int = 100,
     seed: int = 0,
+    unlike: Sequence[str] = (),
 ) -> list[Piece]:
     """The work: so many frames of each molecule, one molecule after another.
 
+    Args:
+        molecules: names as `explore` takes them, and databases of landscapes.
+        frames: of each.
+        model: that labels.
+        walker: that descents and dynamics run on; None for the one that labels.
+        per_piece: frames that are made together.
+        seed: of everything random.
+        unlike: files of frames that are known; what a landscape has of them is left out.
+
     Raises:
-        InputError: for no molecule, or numbers that are too small.
+        InputError: for no molecule, numbers that are too small, or a file that cannot be read.
     """
     if not molecules:
         raise InputError("no molecule is named")
@@ -78,11 +94,40 @@ def pieces(
     sizes = [min(per_piece, frames - k * per_piece) for k in range(rounds)]
     if rounds > 1 and sizes[-1] < 10:
         sizes[-2:] = [sizes[-2] + sizes[-1]]
-    todo = [(name, size) for name in molecules for size in sizes]
-    return [
-        Piece(k, name, size, seed * SPREAD + k, model, walker or model)
-        for k, (name, size) in enumerate(todo)
-    ]
+    todo: list[Piece] = []
+    for name in molecules:
+        kept = _kept(name, frames, unlike) if is_database(name) else None
+        done = 0
+        for size in sizes:
+            number = len(todo)
+            piece = Piece(number, name, size, seed * SPREAD + number, model, walker or model)
+            if kept is not None:
+                ours = kept.take(range(done, min(done + size, len(kept.ids))))
+                piece = replace(piece, found=ours.labels, digest=ours.digest)
+            todo.append(piece)
+            done += size
+    return todo
+
+
+def _kept(database: str, count: int, unlike: Sequence[str]) -> Found:
+    """What a search has found, and is worth a label."""
+    from topokrates.analysis.harmonics import own_potential
+    from topokrates.labelled import positions_of
+    from topokrates.landscape import Landscape
+
+    with Landscape.open(database) as landscape:
+        _refuse_cluster(landscape.molecule)
+        numbers = landscape.molecule.numbers
+        known = [positions_of(name, numbers) for name in unlike]
+        # one model has no doubts
+        several = "members" in landscape.provenance
+        return choose(
+            structures(landscape),
+            count,
+            landscape.matcher,
+            np.concatenate(known) if known else None,
+            own_potential(landscape) if several else None,
+        )
 
 
 def make(
@@ -151,6 +196,7 @@ def work(piece: Piece, folder: Path) -> int:
     import jax
 
     from topokrates.dataset.sampling import sample
+    from topokrates.identity.matching import Matcher
     from topokrates.model.models import load
 
     if piece.molecule not in _seen:
@@ -162,12 +208,15 @@ def work(piece: Piece, folder: Path) -> int:
     rng = np.random.default_rng([piece.seed, piece.number])
     state = molecule.numbers, molecule.charge, molecule.unpaired_electrons
     teacher = load(piece.model).bind(*state)
-    walker = teacher if piece.walker == piece.model else load(piece.walker).bind(*state)
-    drawn = sample(molecule, walker, piece.frames, rng)
-    x = np.stack([positions for _, positions in drawn])
+    if piece.found is not None:
+        drawn = _again(piece, rng)
+    else:
+        walker = teacher if piece.walker == piece.model else load(piece.walker).bind(*state)
+        drawn = sample(molecule, walker, piece.frames, rng)
+    x = np.reshape([positions for _, positions in drawn], (-1, molecule.n_atoms, 3))
     x -= x.mean(axis=1, keepdims=True)
     energies, forces = (np.asarray(a, float) for a in teacher.energies_and_forces(x))
-    good = chosen(x, energies, forces)
+    good = chosen(Matcher(molecule).fingerprint(x), energies, forces)
     with replacing(folder / piece.file) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
@@ -177,34 +226,48 @@ def work(piece: Piece, folder: Path) -> int:
             forces=forces[good].astype(np.float32),
             charge=np.int8(molecule.charge),
             kind=np.array([kind for kind, _ in drawn])[good],
-            sequence=np.array(piece.molecule),
+            sequence=np.array(molecule.name),
         )
     return len(good)
 
 
-def chosen(x: np.ndarray, energies: np.ndarray, forces: np.ndarray) -> np.ndarray:
+def _again(piece: Piece, rng: np.random.Generator) -> list[tuple[str, np.ndarray]]:
+    """What a search has found, and minima shaken for the frames that are left."""
+    from topokrates.dataset.sampling import shaken
+    from topokrates.landscape import Landscape
+    from topokrates.relaxation.internals import coordinates
+
+    with Landscape.open(piece.molecule) as landscape:
+        everything, molecule = structures(landscape), landscape.molecule
+    where = {label: k for k, label in enumerate(everything.labels)}
+    drawn = [(label[0], everything.positions[where[label]]) for label in piece.found or ()]
+    kinds = np.array(everything.kinds)
+    minima = everything.positions[kinds == MINIMUM]
+    left = piece.frames - len(drawn) if len(minima) else 0
+    internal = coordinates(molecule.bonds, molecule.positions)
+    return drawn + [("thermal", x) for x in shaken(internal, rng.permutation(minima), left, rng)]
+
+
+def chosen(prints: np.ndarray, energies: np.ndarray, forces: np.ndarray) -> np.ndarray:
     """Which frames are worth keeping: finite, of bearable forces and energies, no two alike.
 
     Args:
-        x: (M, N, 3), Å.
+        prints: fingerprints as `Matcher.fingerprint` makes them, (M, F), Å.
         energies: (M,), eV.
         forces: (M, N, 3), eV/Å.
 
     Returns:
         Their numbers, rising.
     """
-    largest = np.abs(forces).reshape(len(x), -1).max(axis=1)
+    largest = np.abs(forces).reshape(len(forces), -1).max(axis=1)
     sound = np.isfinite(energies) & np.isfinite(largest)
     sound &= np.where(np.isfinite(largest), largest, np.inf) < LARGEST_FORCE
     if not sound.any():
         return np.zeros(0, int)
     sound &= energies < energies[sound].min() + HIGHEST
-    i, j = np.triu_indices(x.shape[1], 1)
     kept: list[int] = []
-    distances = np.linalg.norm(x[:, i] - x[:, j], axis=-1)
     for k in np.flatnonzero(sound):
-        apart = np.sqrt(np.mean((distances[kept] - distances[k]) ** 2, axis=1))
-        if not (apart < ALIKE).any():
+        if not (np.linalg.norm(prints[kept] - prints[k], axis=1) < ALIKE).any():
             kept.append(int(k))
     return np.array(kept, int)
 
@@ -254,9 +317,18 @@ def join(todo: Sequence[Piece], folder: Path) -> Path:
 
 
 def _molecule(name: str) -> Any:
+    from topokrates.landscape import Landscape
     from topokrates.molecule import Molecule
 
-    molecule = Molecule.from_text(name)
-    if molecule.is_cluster:
-        raise InputError(f"{name}: data are made of molecules, not of clusters")
+    if is_database(name):
+        with Landscape.open(name) as landscape:
+            molecule = landscape.molecule
+    else:
+        molecule = Molecule.from_text(name)
+    _refuse_cluster(molecule)
     return molecule
+
+
+def _refuse_cluster(molecule: Any) -> None:
+    if molecule.is_cluster:
+        raise InputError(f"{molecule.name}: data are made of molecules, not of clusters")

@@ -7,11 +7,12 @@ by distance geometry, some with an amide turned over. From there:
 - "thermal": minima shaken as at 300 to 800 K, all stiff motions at once, drawn from a model Hessian
   (so that each costs no gradient but its label);
 - "dynamics": frames of short Langevin dynamics at these temperatures;
+- "escape": where minima hopping gets to, over the lowest barriers, and the tops that it passes;
 - "transition": minima with one torsion turned, and a few steps in which the rest gives way;
 - "clash": torsions turned until atoms come too near one another.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,9 +24,17 @@ from topokrates.molecule import Molecule, set_rotor
 from topokrates.relaxation.internals import Coordinates, coordinates
 from topokrates.relaxation.modes import modes
 from topokrates.relaxation.relax import descend
+from topokrates.search import escape, minima_hopping
 from topokrates.search.moves import smallest_gaps, start
 
-SHARES = {"relaxing": 0.25, "thermal": 0.4, "dynamics": 0.15, "transition": 0.12, "clash": 0.08}
+SHARES = {
+    "relaxing": 0.25,
+    "thermal": 0.3,
+    "dynamics": 0.15,
+    "escape": 0.1,
+    "transition": 0.12,
+    "clash": 0.08,
+}
 TEMPERATURES = (300.0, 500.0, 800.0)
 STEPS = (3, 10, 30, 200)  # of a descent
 RESTED = 30  # steps after which a structure is as good as a minimum here
@@ -56,6 +65,7 @@ def sample(
     rested = rested or relaxed
     makers: Mapping[str, Callable[[int], list[np.ndarray]]] = {
         "dynamics": lambda n: _dynamics(potential, rested, n, rng),
+        "escape": lambda n: _escaping(molecule, potential, internal, rested, n, rng),
         "transition": lambda n: _turned(molecule, potential, internal, rested, n, rng),
         "clash": lambda n: _clashing(molecule, rested, n, rng),
     }
@@ -63,7 +73,7 @@ def sample(
         found += [(kind, x) for x in make(wanted[kind])]
     # and in place of what the molecule has none of
     left = count - len(found)
-    return found + [("thermal", x) for x in _thermal(internal, rested, left, rng)]
+    return found + [("thermal", x) for x in shaken(internal, rested, left, rng)]
 
 
 def _relaxed(
@@ -97,8 +107,8 @@ def _some_amide_turned(molecule: Molecule, x: np.ndarray, rng: np.random.Generat
     return set_rotor(x, amides[rng.integers(len(amides))], np.pi)
 
 
-def _thermal(
-    internal: Coordinates, rested: list[np.ndarray], count: int, rng: np.random.Generator
+def shaken(
+    internal: Coordinates, rested: Sequence[np.ndarray], count: int, rng: np.random.Generator
 ) -> list[np.ndarray]:
     """Minima displaced along the modes of a model Hessian by what temperature allows."""
     shapes = [_modes(internal, x) for x in rested[:count]]
@@ -135,6 +145,27 @@ def _dynamics(
             if state.alive[0]:
                 found.append(state.positions[0])
     return found[:count]
+
+
+def _escaping(
+    molecule: Molecule,
+    potential: Potential,
+    internal: Coordinates,
+    rested: list[np.ndarray],
+    count: int,
+    rng: np.random.Generator,
+) -> list[np.ndarray]:
+    """Ends and tops of the short dynamics by which minima hopping leaves its minima."""
+    minima = np.resize(rng.permutation(rested), (-(-count // 2), *rested[0].shape))
+    noise = rng.normal(size=minima.shape)
+    directions = np.stack(
+        [escape.coloured(internal, x, one) for x, one in zip(minima, noise, strict=True)]
+    )
+    heat = minima_hopping.settings(molecule).kinetic * max(3 * molecule.n_atoms - 6, 1)
+    kinetic = heat * 2 ** rng.uniform(-1, 1, len(minima))
+    ran = escape.escape(potential, minima, kinetic, directions, escape.MOLECULES)
+    both = np.concatenate([ran.positions, ran.tops])
+    return list(both[np.isfinite(both).all(axis=(1, 2))][:count])
 
 
 def _turned(

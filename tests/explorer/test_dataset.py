@@ -5,15 +5,19 @@ import json
 import numpy as np
 import pytest
 
+from topokrates.dataset import found as finding
 from topokrates.dataset import make as making
 from topokrates.dataset import sampling
 from topokrates.dataset.make import chosen, join, make, pieces
 from topokrates.identity.integrity import changes
+from topokrates.identity.matching import Matcher
+from topokrates.landscape import Landscape
+from topokrates.model.committee import CommitteePotential
 from topokrates.model.errors import InputError
 from topokrates.model.potential import ELECTRONVOLT, Potential
 from topokrates.model.training import data
 from topokrates.model.training.config import Data
-from topokrates.molecule import Molecule, dihedral
+from topokrates.molecule import Molecule, dihedral, set_rotor
 from topokrates.search.moves import smallest_gaps
 
 HEXANE, WATER = "smiles:CCCCCC", "smiles:O"
@@ -98,7 +102,9 @@ def test_structures_are_what_their_kind_says(drawn):
     # as hot as 300 to 800 K make it: 54 coordinates, fewer springs
     assert 0.1 < np.median(energies["thermal"]) < 3
     for kind in ("thermal", "dynamics", "transition"):
-        assert not any(changes(molecule, x) for x in of_kind(frames, kind))
+        # these springs do not keep apart what is not bonded
+        assert np.mean([bool(changes(molecule, x)) for x in of_kind(frames, kind)]) < 0.05
+    assert 0.05 < np.median(energies["escape"]) < 2
     low, high = sampling.TOO_NEAR
     gaps = smallest_gaps(molecule, of_kind(frames, "clash"))
     assert (gaps > low).all()
@@ -134,8 +140,92 @@ def test_what_teaches_nothing_is_left_out():
     energies[2], energies[3] = np.nan, 30.0
     forces[4, 0, 0] = np.inf
     x[6] = x[5] @ np.linalg.qr(rng.normal(size=(3, 3)))[0] + 4.0  # turned, and shifted
-    assert chosen(x, energies, forces).tolist() == [0, 5]
-    assert chosen(x, energies * np.nan, forces).tolist() == []
+    x[6] = x[6][[0, 2, 1, 4, 3]]  # and hydrogens exchanged
+    prints = Matcher(Molecule.from_text("smiles:C")).fingerprint(x)
+    assert chosen(prints, energies, forces).tolist() == [0, 5]
+    assert chosen(prints, energies * np.nan, forces).tolist() == []
+
+
+@pytest.fixture(scope="module")
+def hopped(tmp_path_factory):
+    """A landscape of hexane: four minima, a transition state, an estimate."""
+    molecule = Molecule.from_text(HEXANE)
+    potential = Elastic(molecule)
+    rng = np.random.default_rng(0)
+    middle = next(r for r in molecule.rotatable if r.kind != "methyl")
+    path = tmp_path_factory.mktemp("landscape") / "hexane.db"
+    about = {"name": "elastic", "units": {"energy": "eV", "length": "Å"}}
+    with Landscape.create(molecule, about, path) as landscape:
+        for k, angle in enumerate((60, 180, -60, 120)):
+            x = set_rotor(molecule.positions, middle, np.radians(angle))
+            landscape.add_minimum(0.1 * k, x + 0.02 * rng.normal(size=x.shape))
+        top = set_rotor(molecule.positions, middle, np.radians(0))
+        landscape.add_link((1, 2), 0.5, top, True)
+        landscape.add_link((2, 3), 0.6, top + 0.1, False)
+    return path, molecule, potential
+
+
+def test_what_a_search_found(hopped):
+    path, molecule, _ = hopped
+    with Landscape.open(path) as landscape:
+        found = finding.structures(landscape)
+    assert found.labels == (
+        ("minimum", 1), ("minimum", 2), ("minimum", 3), ("minimum", 4), ("transition", 1),
+    )  # fmt: skip
+    assert found.positions.shape == (5, molecule.n_atoms, 3)
+
+
+def test_what_tells_the_most_comes_first(hopped):
+    path, molecule, potential = hopped
+    matcher = Matcher(molecule)
+    with Landscape.open(path) as landscape:
+        found = finding.structures(landscape)
+    everything = finding.choose(found, 9, matcher)
+    assert sorted(everything.labels) == sorted(found.labels)
+    # each is at least as far from those before it as the next one will be
+    prints = matcher.fingerprint(everything.positions)
+    apart = [np.linalg.norm(prints[:k] - prints[k], axis=1).min() for k in range(1, 5)]
+    assert apart == sorted(apart, reverse=True)
+    # what is known, turned and shifted, is left out, and the farthest from it comes first
+    known = found.positions[[1, 3]] @ np.linalg.qr(np.arange(9.0).reshape(3, 3) ** 2)[0] + 1
+    left = finding.choose(found, 9, matcher, known)
+    assert sorted(left.labels) == [("minimum", 1), ("minimum", 3), ("transition", 1)]
+    theirs = matcher.fingerprint(known)
+    first = [
+        np.linalg.norm(theirs - one, axis=1).min() for one in matcher.fingerprint(left.positions)
+    ]
+    assert first[0] == max(first)
+
+    # a committee's doubts decide, and what nobody can compute comes last
+    class Other(Elastic):
+        def energies_and_forces(self, positions, active=None):
+            energies, forces = super().energies_and_forces(positions)
+            scale = {found.positions[k, 0, 0]: k for k in range(5)}
+            doubts = np.array([1.0, 5.0, 2.0, np.nan, 4.0])
+            forces = forces + [[[doubts[scale[x[0, 0]]]]] for x in positions]
+            return energies, forces
+
+    committee = CommitteePotential("two", [potential, Other(molecule)])
+    assert [name for _, name in finding.choose(found, 5, matcher, None, committee).labels] == [
+        2, 1, 3, 1, 4,
+    ]  # fmt: skip
+
+
+def test_a_search_is_labelled(elastic, hopped, tmp_path):
+    path, molecule, _ = hopped
+    todo = pieces([str(path)], 30, "elastic", per_piece=15)
+    assert [len(piece.found or ()) for piece in todo] == [5, 0]
+    with np.load(make(todo, tmp_path / "out")) as made:
+        kinds, numbers = np.unique(made["kind"], return_counts=True)
+        assert dict(zip(kinds.tolist(), numbers.tolist(), strict=True)) == {
+            "minimum": 4, "transition": 1, "thermal": 25,
+        }  # fmt: skip
+        assert set(made["sequence"]) == {molecule.name}
+    # and once that is known nothing but what is shaken is left
+    again = pieces([str(path)], 30, "elastic", unlike=[str(tmp_path / "out/dataset.npz")])
+    assert [piece.found for piece in again] == [()]
+    # what drew its own frames is not confused with this
+    assert len({piece.file for piece in [*todo, *again, *pieces([HEXANE], 30, "elastic")]}) == 4
 
 
 def test_pieces_share_the_work():
@@ -209,6 +299,7 @@ def test_the_command_takes_names_from_files(elastic, run, tmp_path):
         (["@none.txt"], "none.txt"),
         ([WATER, "--frames", "3"], "at least 10"),
         ([WATER, "--model", "nonsense"], "unknown model"),
+        (["other.db"], "other.db"),
     ],
 )
 def test_what_cannot_be_made_is_told_in_one_line(run, arguments, words):

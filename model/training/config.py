@@ -130,9 +130,12 @@ class Loss(Section):
 
 
 class Optimiser(Section):
-    """Adam with decoupled weight decay; the average of its parameters is what is kept.
+    """How parameters are moved; their running average is what is kept.
 
     Attributes:
+        method: "adam", with decoupled weight decay, or "muon": the momentum of matrices made
+            orthogonal (Jordan et al. 2024, scaled as in Liu et al., arXiv:2502.16982, so that the
+            same learning rates serve), and Adam for all else.
         steps: in all.
         batch: structures per step.
         learning_rate: the highest.
@@ -144,6 +147,7 @@ class Optimiser(Section):
         ema: decay of the average per step; 0 for none.
     """
 
+    method: Literal["adam", "muon"] = "adam"
     steps: AtLeastOne = 100_000
     batch: AtLeastOne = 10
     learning_rate: Positive = 1e-3

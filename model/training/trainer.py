@@ -25,6 +25,7 @@ from topokrates.model.training.batches import Batch
 from topokrates.model.training.config import Config, Optimiser
 
 DECAY_STEPS = 100_000  # of the exponential schedule
+MUON_RMS = 0.2  # of a step over the learning rate, about what Adam's steps have
 
 
 class State(NamedTuple):
@@ -111,14 +112,7 @@ def _trainer(text: str, module: SO3krates, devices: tuple[Any, ...]) -> Trainer:
     divided = NamedSharding(mesh, PartitionSpec("lanes"))
 
     def transformation(params: Any) -> optax.GradientTransformation:
-        optimiser = optax.chain(
-            optax.clip_by_global_norm(settings.clip),
-            optax.adamw(
-                schedule(settings),
-                weight_decay=settings.weight_decay,
-                mask=lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree),
-            ),
-        )
+        optimiser = optax.chain(optax.clip_by_global_norm(settings.clip), _method(settings))
         labels = _labels(params, config.start.freeze)
         return optax.multi_transform({"free": optimiser, "frozen": optax.set_to_zero()}, labels)
 
@@ -156,6 +150,36 @@ def _trainer(text: str, module: SO3krates, devices: tuple[Any, ...]) -> Trainer:
 
     predict = jax.jit(partial(objective.predict, function, config.loss))
     return Trainer(function, init, step, lambda params, batch: predict(params, placed(batch)))
+
+
+def _method(settings: Optimiser) -> optax.GradientTransformation:
+    rate, decay = schedule(settings), settings.weight_decay
+
+    def matrices(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf.ndim > 1, tree)
+
+    if settings.method == "adam":
+        return optax.adamw(rate, weight_decay=decay, mask=matrices)
+    return optax.contrib.muon(
+        rate,
+        weight_decay=decay,
+        weight_decay_mask=matrices,
+        adam_weight_decay=0.0,
+        consistent_rms=MUON_RMS,
+        muon_weight_dimension_numbers=_dimensions,
+    )
+
+
+def _dimensions(params: Any) -> Any:
+    """Of each parameter that is a matrix, or one for each head or degree, its two axes."""
+
+    def of(name: str, leaf: Any) -> Any:
+        shape = getattr(leaf, "shape", ())  # what is frozen has none
+        if name.startswith("embedding") or len(shape) < 2 or min(shape[-2:]) == 1:
+            return None
+        return optax.contrib.MuonDimensionNumbers(len(shape) - 2, len(shape) - 1)
+
+    return unflatten({name: of(name, leaf) for name, leaf in flatten(params).items()})
 
 
 def _labels(params: Any, freeze: list[str]) -> Any:

@@ -10,6 +10,7 @@ import pytest
 
 from topokrates.cli.app import main
 from topokrates.model import weights
+from topokrates.model.parameters import flatten
 
 CONFIG = """
 [data]
@@ -65,10 +66,35 @@ def test_what_is_wrong_is_said_in_one_line(folder, capsys, change, said):
     assert not captured.out
 
 
+COMMAND = [
+    sys.executable,
+    "-c",
+    "import sys; from topokrates.cli.app import main; sys.exit(main())",
+    "train",
+    "small.toml",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["adam", "muon"])
+def test_devices_share_batches_and_change_nothing(folder, method):
+    text = CONFIG.format(steps=40).replace("[optimiser]", f'[optimiser]\nmethod = "{method}"')
+    (folder / "small.toml").write_text(text)
+    found = []
+    for threads in (1, 2, 4, 3):  # three do not divide a batch of four: one is taken
+        out = f"on{threads}"
+        subprocess.run(
+            [*COMMAND, "--threads", str(threads), "-o", out], check=True, stdout=subprocess.DEVNULL
+        )
+        found.append(flatten(weights.load(folder / out / "last.safetensors").params))
+    for other in found[1:]:
+        for name, values in found[0].items():
+            np.testing.assert_allclose(other[name], values, atol=2e-4, err_msg=name)
+
+
 @pytest.mark.slow
 def test_kills_change_nothing(folder):
-    code = "import sys; from topokrates.cli.app import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "train", "small.toml", "-o"]
+    command = [*COMMAND, "-o"]
     (folder / "small.toml").write_text(CONFIG.format(steps=400))
     rng = np.random.default_rng(0)
     history = folder / "killed" / "history.csv"

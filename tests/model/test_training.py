@@ -193,6 +193,33 @@ def test_the_learning_rate_follows_its_schedule():
     assert float(schedule(slow)(100_001)) == pytest.approx(7e-3, rel=1e-3)
 
 
+def test_muon_makes_the_steps_of_matrices_orthogonal_and_freezes_what_it_is_told(buckets):
+    optimiser = {"method": "muon", "batch": 4, "warmup": 0, "learning_rate": 1e-2, "ema": 0.0}
+    start = {"weights": "any", "freeze": ["layer_0/mlp", "embedding"]}
+    table = {"data": {"files": ["train.npz"]}, "start": start, "optimiser": optimiser}
+    made = config.of_table(table)
+    module = SO3krates(**NETWORK_OF_MODULE)
+    params = random_parameters(module, 1)
+    batch = buckets[0].take(np.arange(4), 4)
+    machine = trainer(made, module)
+    state, _ = machine.step(machine.init(params), 500, batch)
+    steps = {
+        name: np.asarray(new) - old
+        for (name, new), old in zip(
+            flatten(state.params).items(), flatten(params).values(), strict=True
+        )
+    }
+    for name, step in steps.items():
+        if name.startswith(("layer_0/mlp", "embedding")):
+            assert not step.any(), name
+    # those singular values are one, up to the learning rate, that the gradient has at all
+    for name, ranks in (("interaction/kernel", 4), ("attention/feature_value", 2)):
+        matrix = steps[f"layer_0/{name}"]
+        values = np.linalg.svd(matrix, compute_uv=False)[..., :ranks]  # one for each head
+        one = 0.2 * 1e-2 * max(matrix.shape[-2:]) ** 0.5
+        np.testing.assert_allclose(values, one, rtol=0.35, err_msg=name)
+
+
 # --- runs ---------------------------------------------------------------------------------------
 
 

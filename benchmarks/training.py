@@ -47,6 +47,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
         },
         "loss": {"energy": options.energy, "forces": 1 - options.energy},
         "optimiser": {
+            "method": options.method,
             "steps": options.steps,
             "batch": options.batch,
             "learning_rate": options.learning_rate,
@@ -116,7 +117,8 @@ def main() -> int:
     parser.add_argument("--features", type=int, default=64)
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--cutoff", type=float, default=5.0, help="Å")
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--method", default="muon", choices=["adam", "muon"])
+    parser.add_argument("--learning-rate", type=float, default=5e-3, help="1e-3 suits adam")
     parser.add_argument("--weight-decay", type=float, default=0.0)
     parser.add_argument("--energy", type=float, default=0.1, help="weight of energies, of 1")
     parser.add_argument("--replicas", type=int, default=20)

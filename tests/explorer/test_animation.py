@@ -28,7 +28,7 @@ def test_the_frames_go_from_minimum_over_transition_state_to_minimum(rotated):
     turned = Rotation.from_euler("xyz", [1, 2, 3]).apply(end) + 4
     frames = path_frames(molecule, Matcher(molecule), molecule.positions, top, turned)
     assert frames.shape == (FRAMES, molecule.n_atoms, 3)
-    np.testing.assert_array_equal(frames[FRAMES // 2], top)
+    np.testing.assert_allclose(frames[FRAMES // 2], top, atol=1e-12)
     heavy = molecule.numbers > 1
     for frame, whole in ((frames[0], molecule.positions), (frames[-1], end)):
         np.testing.assert_allclose(distances(frame[heavy]), distances(whole[heavy]), atol=1e-9)

@@ -245,7 +245,9 @@ def _again(piece: Piece, rng: np.random.Generator) -> list[tuple[str, np.ndarray
     minima = everything.positions[kinds == MINIMUM]
     left = piece.frames - len(drawn) if len(minima) else 0
     internal = coordinates(molecule.bonds, molecule.positions)
-    return drawn + [("thermal", x) for x in shaken(internal, rng.permutation(minima), left, rng)]
+    return drawn + [
+        ("thermal", x) for x in shaken(internal, list(rng.permutation(minima)), left, rng)
+    ]
 
 
 def chosen(prints: np.ndarray, energies: np.ndarray, forces: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from topokrates.model.committee import CommitteePotential
 from topokrates.model.potential import Potential
 
 if TYPE_CHECKING:
-    from topokrates.identity.index import Matches
+    from topokrates.identity.matching import Matcher
     from topokrates.landscape import Landscape
 
 ALIKE = 0.01  # Å, of fingerprints: no symmetric RMSD is smaller than their distance
@@ -85,7 +85,7 @@ def structures(landscape: Landscape) -> Found:
 def choose(
     found: Found,
     count: int,
-    matcher: Matches,
+    matcher: Matcher,
     known: np.ndarray | None = None,
     potential: Potential | None = None,
 ) -> Found:

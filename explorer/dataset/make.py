@@ -112,6 +112,7 @@ def pieces(
 def _kept(database: str, count: int, unlike: Sequence[str]) -> Found:
     """What a search has found, and is worth a label."""
     from topokrates.analysis.harmonics import own_potential
+    from topokrates.identity.matching import Matcher
     from topokrates.labelled import positions_of
     from topokrates.landscape import Landscape
 
@@ -124,7 +125,7 @@ def _kept(database: str, count: int, unlike: Sequence[str]) -> Found:
         return choose(
             structures(landscape),
             count,
-            landscape.matcher,
+            Matcher(landscape.molecule),
             np.concatenate(known) if known else None,
             own_potential(landscape) if several else None,
         )

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 ALIKE = 0.01  # Å, of fingerprints: no symmetric RMSD is smaller than their distance
 MINIMUM, TRANSITION = "minimum", "transition"
-MAGIC = b"SQLite format 3\0"
 
 
 class Found(NamedTuple):
@@ -58,15 +56,6 @@ class Found(NamedTuple):
         return Found(
             [self.kinds[k] for k in rows], [self.ids[k] for k in rows], self.positions[list(rows)]
         )
-
-
-def is_database(path: str | Path) -> bool:
-    """Whether this is a file that SQLite wrote."""
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except OSError:
-        return False
 
 
 def structures(landscape: Landscape) -> Found:
@@ -104,7 +93,8 @@ def choose(
     prints = matcher.fingerprint(found.positions)
     apart = np.full(len(prints), np.inf)  # from the nearest that is known or chosen
     if known is not None and len(known):
-        apart = np.array([_nearest(one, matcher.fingerprint(known)) for one in prints])
+        theirs = matcher.fingerprint(known)
+        apart = np.array([np.linalg.norm(theirs - one, axis=1).min() for one in prints])
     sure = np.zeros(len(prints))
     if isinstance(potential, CommitteePotential) and len(prints):
         sure = -potential.disagreement(found.positions)[1].max(axis=1)
@@ -116,7 +106,3 @@ def choose(
         rows.append(row)
         apart = np.minimum(apart, np.linalg.norm(prints - prints[row], axis=1))
     return found.take(rows)
-
-
-def _nearest(one: np.ndarray, others: np.ndarray) -> float:
-    return float(np.linalg.norm(others - one, axis=1).min())

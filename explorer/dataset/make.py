@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from topokrates.dataset.found import ALIKE, MINIMUM, Found, choose, is_database, structures
+from topokrates.dataset.found import ALIKE, MINIMUM, Found, choose, structures
 from topokrates.model.errors import InputError
 from topokrates.model.progress import Progress, Silent
 from topokrates.model.replacing import replacing
+from topokrates.storage.sqlite import is_database
 
 JOINED, SETTINGS = "dataset.npz", "dataset.json"
 LARGEST_FORCE = 40.0  # eV/Å: what is worse teaches nothing
@@ -120,10 +121,13 @@ def _kept(database: str, count: int, unlike: Sequence[str]) -> Found:
         _refuse_cluster(landscape.molecule)
         numbers = landscape.molecule.numbers
         known = [positions_of(name, numbers) for name in unlike]
+        everything = structures(landscape)
+        if MINIMUM not in everything.kinds:
+            raise InputError(f"{database}: holds no minimum with positions, nothing to label")
         # one model has no doubts
         several = "members" in landscape.provenance
         return choose(
-            structures(landscape),
+            everything,
             count,
             Matcher(landscape.molecule),
             np.concatenate(known) if known else None,
@@ -214,7 +218,7 @@ def work(piece: Piece, folder: Path) -> int:
     else:
         walker = teacher if piece.walker == piece.model else load(piece.walker).bind(*state)
         drawn = sample(molecule, walker, piece.frames, rng)
-    x = np.reshape([positions for _, positions in drawn], (-1, molecule.n_atoms, 3))
+    x = np.stack([positions for _, positions in drawn])
     x -= x.mean(axis=1, keepdims=True)
     energies, forces = (np.asarray(a, float) for a in teacher.energies_and_forces(x))
     good = chosen(Matcher(molecule).fingerprint(x), energies, forces)
@@ -242,13 +246,10 @@ def _again(piece: Piece, rng: np.random.Generator) -> list[tuple[str, np.ndarray
         everything, molecule = structures(landscape), landscape.molecule
     where = {label: k for k, label in enumerate(everything.labels)}
     drawn = [(label[0], everything.positions[where[label]]) for label in piece.found or ()]
-    kinds = np.array(everything.kinds)
-    minima = everything.positions[kinds == MINIMUM]
-    left = piece.frames - len(drawn) if len(minima) else 0
+    minima = rng.permutation(everything.positions[np.array(everything.kinds) == MINIMUM])
     internal = coordinates(molecule.bonds, molecule.positions)
-    return drawn + [
-        ("thermal", x) for x in shaken(internal, list(rng.permutation(minima)), left, rng)
-    ]
+    left = piece.frames - len(drawn)
+    return drawn + [("thermal", x) for x in shaken(internal, list(minima), left, rng)]
 
 
 def chosen(prints: np.ndarray, energies: np.ndarray, forces: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from topokrates.model.errors import InputError
 
 BUSY_SECONDS = 60.0
+MAGIC = b"SQLite format 3\0"
 SAFE = "everything reported before is safe, and with more room the same command goes on"
 
 
@@ -59,6 +61,22 @@ def begin(connection: sa.Connection) -> None:
 
 def tables(connection: sa.Connection) -> set[str]:
     return set(sa.inspect(connection).get_table_names())
+
+
+def is_database(path: str | os.PathLike[str]) -> bool:
+    """Whether this is a file of SQLite, and not one of ASE's, which holds molecules."""
+    try:
+        with open(path, "rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                return False
+    except OSError:
+        return False
+    try:
+        with closing(connect(Path(path), "ro")) as connection:
+            query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'systems'"
+            return connection.execute(query).fetchone() is None
+    except sqlite3.Error:
+        return True  # damaged: whoever opens it will say so
 
 
 def refuse_folder(path: Path) -> None:

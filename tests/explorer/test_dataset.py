@@ -257,6 +257,31 @@ def test_a_committee_that_explored_says_what_it_doubts(elastic, hopped, tmp_path
     assert len(piece.found or ()) == 5
 
 
+def test_another_search_in_the_same_file_is_other_work(hopped, tmp_path):
+    _, molecule, _ = hopped
+    names = []
+    for shift in (0.0, 0.3):
+        about = {"name": "elastic", "units": {"energy": "eV", "length": "Å"}}
+        x = molecule.positions.copy()
+        x[0] += shift
+        with Landscape.create(molecule, about, tmp_path / "same.db") as landscape:
+            landscape.add_minimum(0.0, x)
+        (piece,) = pieces([str(tmp_path / "same.db")], 10, "elastic")
+        names.append(piece.file)
+        for path in tmp_path.glob("same.db*"):
+            path.unlink()
+    assert names[0] != names[1]
+
+
+def test_what_is_alike_is_made_once(elastic, tmp_path, monkeypatch):
+    molecule = Molecule.from_text(WATER)
+    mirrored = molecule.positions * [1, 1, -1] + 3
+    frames = [("thermal", molecule.positions), ("thermal", mirrored[[0, 2, 1]])]
+    monkeypatch.setattr("topokrates.dataset.sampling.sample", lambda *_: frames)
+    with np.load(make(pieces([WATER], 10, "elastic"), tmp_path)) as made:
+        assert len(made["energy"]) == 1
+
+
 def test_a_database_of_ase_is_a_molecule(tmp_path):
     with connect(tmp_path / "ase.db") as database:
         database.write(ase.build.molecule("CH3OH"))

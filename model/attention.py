@@ -34,8 +34,9 @@ class Geometry(NamedTuple):
         pairs: who sees whom.
         harmonics: of the directions, S + (sum of 2l + 1,).
         cut: the cutoff function, 0 where there is no pair, S.
-        basis: radial functions, or the compact network's, S + (M,).
+        basis: radial functions, or the compact network's, S + (M,); on a grid, (G, M).
         kinds: row of each atom's element in the compact network's tables, (N,).
+        end: where the grid ends, Å; None where the basis is that of the pairs themselves.
     """
 
     pairs: Pairs
@@ -43,6 +44,13 @@ class Geometry(NamedTuple):
     cut: Array
     basis: Array
     kinds: Array | None
+    end: float | None = None
+
+    def at_pairs(self, values: Array) -> Array:
+        """What was made of the basis, at the pairs: (G, F) on a grid to S + (F,)."""
+        if self.end is None:
+            return values
+        return splines.evaluate(self.pairs.distances, splines.through(values), self.end)
 
 
 class Weights(NamedTuple):
@@ -90,17 +98,17 @@ def send(
 class Filter(nn.Module):
     """Filters w_ij = MLP_radial(rbf(r_ij)) + MLP_spherical(c(chi_j - chi_i)); Eq. 20.
 
-    The same in both directions of a pair.
+    The same in both directions of a pair. Gives the two terms, since the first may be on a grid.
     """
 
     features: int
 
     @nn.compact
-    def __call__(self, basis: Array, invariants: Array) -> Array:
+    def __call__(self, basis: Array, invariants: Array) -> tuple[Array, Array]:
         by_distance = nn.silu(dense(self.features, "radial_0")(basis))
         by_direction = nn.silu(dense(self.features // 4, "spherical_0")(invariants))
         by_distance = dense(self.features, "radial_1")(by_distance)
-        return by_distance + dense(self.features, "spherical_1")(by_direction)
+        return by_distance, dense(self.features, "spherical_1")(by_direction)
 
 
 class Attention(nn.Module):
@@ -120,15 +128,22 @@ class Attention(nn.Module):
             width = features // heads
             return per_head(x, self.param(name, init, (heads, width, width)))
 
-        def alpha(heads: int, kind: str) -> list[Array]:
-            q, k = (of_heads(heads, f"{kind}_{name}") for name in ("query", "key"))
-            w = Filter(features, name=f"{kind}_filter")(geometry.basis, invariants)
-            scale = (geometry.cut / norm(self.message_norm, features, heads))[..., None]
-            return [sums * scale for sums in products.weigh(pairs, q, w, k, heads)]
+        kinds = (("feature", self.heads), ("euclidean", len(self.degrees)))
+        terms = [
+            Filter(features, name=f"{kind}_filter")(geometry.basis, invariants) for kind, _ in kinds
+        ]
+        # both at once: what is on a grid is then looked up once
+        together = geometry.at_pairs(jnp.concatenate([term for term, _ in terms], axis=-1))
+        by_distance = jnp.split(together, 2, axis=-1)
 
-        weights = zip(
-            alpha(self.heads, "feature"), alpha(len(self.degrees), "euclidean"), strict=True
-        )
+        def alpha(which: int) -> list[Array]:
+            kind, heads = kinds[which]
+            q, k = (of_heads(heads, f"{kind}_{name}") for name in ("query", "key"))
+            w = by_distance[which] + terms[which][1]
+            scale = (geometry.cut / norm(self.message_norm, features, heads))[..., None]
+            return [sums * scale for sums in products.weigh(pairs, q, w, k, heads, sparing=False)]
+
+        weights = zip(alpha(0), alpha(1), strict=True)
         forth, *back = (Weights(*pair) for pair in weights)
         values = of_heads(self.heads, "feature_value")
         return send(geometry, forth, back[0] if back else None, values, self.degrees)

@@ -22,7 +22,9 @@ PRECISION = jax.lax.Precision.HIGHEST
 DENSE = 384
 
 
-def weigh(pairs: Pairs, queries: Array, filters: Array, keys: Array, heads: int) -> list[Array]:
+def weigh(
+    pairs: Pairs, queries: Array, filters: Array, keys: Array, heads: int, sparing: bool = True
+) -> list[Array]:
     """alpha = sum over the channels of a head of q_i w k_j.
 
     Args:
@@ -30,6 +32,8 @@ def weigh(pairs: Pairs, queries: Array, filters: Array, keys: Array, heads: int)
         queries, keys: of each atom, (N, F).
         filters: of each pair, the same in both directions, S + (F,).
         heads: H; the channels of one stand side by side.
+        sparing: whether the gradient reads the atoms again. That of a loss, which is a gradient of
+            a gradient, would read them too often; what training takes is a fifth faster without.
 
     Returns:
         S + (H,) of the receivers and, of mutual pairs, of the senders.
@@ -37,7 +41,7 @@ def weigh(pairs: Pairs, queries: Array, filters: Array, keys: Array, heads: int)
     # an axis of heads, not an index divided by their width: only the former is vectorised
     q, w, k = (_split(values, heads) for values in (queries, filters, keys))
     if isinstance(pairs.listed, Edges):
-        return list(_weigh(q, w, k, pairs.listed, pairs.nothing))
+        return list((_weigh if sparing else _weights)(q, w, k, pairs.listed, pairs.nothing))
     (q_i, _), (_, k_j) = pairs.ends(q), pairs.ends(k)
     return [jnp.sum(q_i * w * k_j, axis=-1)]
 

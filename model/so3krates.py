@@ -114,8 +114,8 @@ class ChargeEmbedding(nn.Module):
 class SO3krates(nn.Module):
     """The network; `__call__` gives the energy of one structure and what it is made of.
 
-    Defaults are the journal's. Every attribute but the last is stored in the header of a weights
-    file.
+    Defaults are the journal's. Every attribute but the last two is stored in the header of a
+    weights file.
 
     Attributes:
         features: F, width of the invariant features.
@@ -138,6 +138,9 @@ class SO3krates(nn.Module):
         dispersion_damping: Å before a long-range cutoff over which dispersion is switched off.
         compact: takes the parameters that `tables.compact` makes; a way to evaluate, not a
             property of the network.
+        intervals: of a grid on which the radial networks are evaluated, with splines between, as
+            is fast where the network changes with every step; None evaluates them where the pairs
+            are. Also no property of the network.
     """
 
     features: int = 132
@@ -163,6 +166,7 @@ class SO3krates(nn.Module):
     dispersion_scale: float = 1.2
     dispersion_damping: float = 2.0
     compact: bool = False
+    intervals: int | None = None
 
     @nn.compact
     def __call__(
@@ -243,16 +247,20 @@ class SO3krates(nn.Module):
         cut = radial.CUTOFFS[self.cutoff_function](pairs.distances, self.cutoff)
         cut = jnp.where(pairs.mask, cut, 0)
         harmonics = spherical_harmonics(pairs.vectors / pairs.distances[..., None], self.degrees)
-        kinds = None
         if self.compact:
             kinds = self.get_variable("params", "kinds")[numbers]
             table = self.get_variable("params", "radial_table")
             basis = splines.evaluate(pairs.distances, table, self.cutoff)
-        elif self.radial_basis == "bernstein":
-            basis = radial.bernstein(pairs.distances, self.radial_functions, self.radial_gamma)
+            return Geometry(pairs, harmonics, cut, basis, kinds)
+        distances, end = pairs.distances, None
+        if self.intervals is not None:
+            end = self.cutoff
+            distances = jnp.asarray(splines.grid(end, self.intervals), distances.dtype)
+        if self.radial_basis == "bernstein":
+            basis = radial.bernstein(distances, self.radial_functions, self.radial_gamma)
         else:
-            basis = radial.physnet(pairs.distances, self.radial_functions, self.cutoff)
-        return Geometry(pairs, harmonics, cut, basis, kinds)
+            basis = radial.physnet(distances, self.radial_functions, self.cutoff)
+        return Geometry(pairs, harmonics, cut, basis, None, end)
 
     def _attention(self, first: bool) -> nn.Module:
         if not self.compact:

@@ -7,12 +7,13 @@ derivatives, so that forces, Hessians and third derivatives stay smooth; with 51
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.custom_derivatives import SymbolicZero
 
 DEGREE = 5
 INTERVALS = 512
@@ -50,18 +51,33 @@ def interpolate(
     """
     from scipy.interpolate import make_interp_spline
 
-    points = np.arange(-MARGIN, intervals + MARGIN + 1) * (end / intervals)
+    points = grid(end, intervals)
     spline = make_interp_spline(points, function(points), k=DEGREE)
     # the interval that begins at 0 is governed by the coefficients from this one onwards
     first = int(np.searchsorted(spline.t, 0.5 * end / intervals)) - 1 - DEGREE
     return np.ascontiguousarray(spline.c[first : first + intervals + DEGREE])
 
 
+def grid(end: float, intervals: int) -> np.ndarray:
+    """Distances at which `through` wants a function, (G,), Å; some are outside 0 to `end`."""
+    return np.arange(-MARGIN, intervals + MARGIN + 1) * (end / intervals)
+
+
+def through(values: Array) -> Array:
+    """Coefficients of the spline through values on a `grid`: (G, C) to (K + 5, C); linear."""
+    return jnp.dot(jnp.asarray(_solved(len(values)), values.dtype), values, precision="highest")
+
+
+@lru_cache(maxsize=8)
+def _solved(points: int) -> np.ndarray:
+    intervals = points - 2 * MARGIN - 1
+    return interpolate(lambda points: np.eye(len(points)), 1.0, intervals)
+
+
 def evaluate(distances: Array, coefficients: Array, end: float) -> Array:
     """A spline at some distances.
 
-    Derivatives with respect to the distances are those of the spline, to any order; the
-    coefficients are constants.
+    It can be differentiated to any order.
 
     Args:
         distances: any shape S, Å, between 0 and `end`.
@@ -94,6 +110,12 @@ def _evaluate(
     distances: Array, coefficients: Array, offset: Array, intervals: int, end: float, order: int
 ) -> Array:
     """The derivative of some order of splines that begin at row `offset`."""
+    return _sum_of_taps(distances, coefficients, offset, intervals, end, order)
+
+
+def _sum_of_taps(
+    distances: Array, coefficients: Array, offset: Array, intervals: int, end: float, order: int
+) -> Array:
     scaled = distances * (intervals / end)
     interval = jnp.clip(jnp.floor(scaled).astype(jnp.int32), 0, intervals - 1)
     u = scaled - interval
@@ -110,7 +132,17 @@ def _evaluate(
     return values
 
 
-@_evaluate.defjvp
 def _evaluate_jvp(intervals: int, end: float, order: int, primals, tangents):
-    slope = _evaluate(*primals, intervals, end, order + 1)
-    return _evaluate(*primals, intervals, end, order), slope * tangents[0][..., None]
+    distances, _, offset = primals
+    of_distances, of_coefficients, _ = tangents
+    constants = offset, intervals, end
+    value = _evaluate(*primals, intervals, end, order)
+    change = jnp.zeros((), value.dtype)
+    if type(of_distances) is not SymbolicZero:
+        change = _evaluate(*primals, intervals, end, order + 1) * of_distances[..., None]
+    if type(of_coefficients) is not SymbolicZero:  # a spline is linear in them
+        change += _sum_of_taps(distances, of_coefficients, *constants, order)
+    return value, jnp.broadcast_to(change, value.shape)
+
+
+_evaluate.defjvp(_evaluate_jvp, symbolic_zeros=True)

@@ -1,4 +1,4 @@
-"""Frames sorted by size, so that few programs are compiled, and taken in an order that repeats.
+"""Frames sorted by pairs, so that few programs are compiled, and taken in an order that repeats.
 
 All frames of a bucket are padded to the same number of atoms and the same number of pairs. A batch
 comes from one bucket; which one, and which frames, depends on the seed and the epoch alone, so that
@@ -16,9 +16,11 @@ from topokrates.model.neighbours import ROUNDING
 from topokrates.model.training.data import Frame
 from topokrates.model.training.references import total
 
-BUCKETS = 5  # programs that a data set may cost
+BUCKETS = 6  # programs that a data set may cost
+PER_ATOM = 3  # pairs that cost as much as an atom
 MULTIPLE = 4  # atoms and pairs are rounded up to
-CHUNK = 256  # frames whose distances are held at once
+SAVING = 0.03  # of all padded pairs, that makes one bucket more worth its program
+STEP = 8  # pairs between sizes that a bucket may have
 
 
 class Batch(NamedTuple):
@@ -78,36 +80,48 @@ def sort(frames: Sequence[Frame], references: dict[int, float], cutoff: float) -
         references: energies of the elements that are taken off, eV.
         cutoff: of the network, Å.
     """
-    sizes = np.array([len(frame.numbers) for frame in frames])
-    edges = _limits(sizes)
+    near = [_pairs(frame.positions, cutoff) for frame in frames]
+    pairs = np.array([near_frame.shape[1] for near_frame in near])
+    edges = _limits(pairs, np.array([len(frame.numbers) for frame in frames]))
     return [
-        _bucket(frames, np.flatnonzero((sizes > low) & (sizes <= high)), references, cutoff)
-        for low, high in zip([0, *edges[:-1]], edges, strict=True)
+        _bucket(frames, near, np.flatnonzero((pairs > low) & (pairs <= high)), references)
+        for low, high in zip([-1, *edges[:-1]], edges, strict=True)
     ]
 
 
-def _limits(sizes: np.ndarray) -> list[int]:
-    """Largest sizes of at most `BUCKETS` buckets: those that pad the fewest pairs of atoms."""
-    kinds, counts = np.unique(sizes, return_counts=True)
-    best: list[tuple[float, list[int]]] = [(0.0, [])]
-    table = [best]
+def _limits(pairs: np.ndarray, atoms: np.ndarray) -> list[int]:
+    """Most pairs in each of at most `BUCKETS` buckets: those that pad the least.
+
+    A bucket more is made only where it saves `SAVING` of all.
+    """
+    kinds, kind_of = np.unique(-(-pairs // STEP) * STEP, return_inverse=True)
+    before = np.concatenate([[0], np.cumsum(np.bincount(kind_of))])
+    largest = np.zeros(len(kinds), int)
+    np.maximum.at(largest, kind_of, atoms)
+    # of the best division of the first m kinds into so many buckets: what it costs, where it ends
+    costs: list[float] = [0.0] + [np.inf] * len(kinds)
+    ends: list[list[int]] = [[] for _ in costs]
+    whole: list[tuple[float, list[int]]] = []
     for _ in range(min(BUCKETS, len(kinds))):
-        rows = [(np.inf, [])] * (len(kinds) + 1)
-        for last in range(1, len(kinds) + 1):
-            for first in range(last):
-                if first >= len(table[-1]) or not np.isfinite(table[-1][first][0]):
-                    continue
-                cost = float(np.sum(counts[first:last]) * kinds[last - 1] ** 2)
-                cost += table[-1][first][0]
-                if cost < rows[last][0]:
-                    rows[last] = (cost, [*table[-1][first][1], int(kinds[last - 1])])
-        table.append(rows)
-    whole = [rows[-1] for rows in table[1:]]
-    return min(whole, key=lambda entry: (entry[0], len(entry[1])))[1]
+        fresh, places = [np.inf] * len(costs), list(ends)
+        for last in range(1, len(costs)):
+            most = np.maximum.accumulate(largest[:last][::-1])[::-1]  # from each to the last
+            own = (before[last] - before[:last]) * (kinds[last - 1] + PER_ATOM * most)
+            sums = np.array(costs[:last]) + own
+            first = int(np.argmin(sums))
+            fresh[last], places[last] = sums[first], [*ends[first], int(kinds[last - 1])]
+        costs, ends = fresh, places
+        if whole and costs[-1] > (1 - SAVING) * whole[-1][0]:
+            break
+        whole.append((costs[-1], ends[-1]))
+    return whole[-1][1]
 
 
 def _bucket(
-    frames: Sequence[Frame], members: np.ndarray, references: dict[int, float], cutoff: float
+    frames: Sequence[Frame],
+    near: Sequence[np.ndarray],
+    members: np.ndarray,
+    references: dict[int, float],
 ) -> Bucket:
     ours = [frames[k] for k in members]
     size = -(-max(len(f.numbers) for f in ours) // MULTIPLE) * MULTIPLE
@@ -130,7 +144,7 @@ def _bucket(
         positions,
         np.array([f.charge for f in ours], np.float32),
         np.array([f.unpaired for f in ours], np.float32),
-        _pairs(positions, real, cutoff),
+        _side_by_side([near[k] for k in members], size),
         energy,
         forces,
         dipole,
@@ -139,19 +153,19 @@ def _bucket(
     return Bucket(np.asarray(members), batch)
 
 
-def _pairs(positions: np.ndarray, real: np.ndarray, cutoff: float) -> Edges:
-    """Pairs of each structure within the cutoff, (M, E) each as uint16, padded with atom 0."""
-    size = positions.shape[1]
-    i, j = np.triu_indices(size, 1)
-    found = []
-    for start in range(0, len(positions), CHUNK):
-        x, there = positions[start : start + CHUNK], real[start : start + CHUNK]
-        near = np.sum((x[:, j] - x[:, i]) ** 2, axis=-1) < (cutoff + ROUNDING) ** 2
-        found += [np.flatnonzero(row) for row in near & there[:, i] & there[:, j]]
-    length = max(1, -(-max(len(row) for row in found) // MULTIPLE) * MULTIPLE)
-    ends = np.zeros((2, len(found), min(length, max(len(i), 1))), np.uint16)
-    for k, row in enumerate(found):
-        ends[0, k, : len(row)], ends[1, k, : len(row)] = i[row], j[row]
+def _pairs(positions: np.ndarray, cutoff: float) -> np.ndarray:
+    """Pairs of a structure within the cutoff, each once, (2, E), as uint16."""
+    i, j = np.triu_indices(len(positions), 1)
+    near = np.sum((positions[j] - positions[i]) ** 2, axis=-1) < (cutoff + ROUNDING) ** 2
+    return np.stack([i[near], j[near]]).astype(np.uint16)
+
+
+def _side_by_side(near: Sequence[np.ndarray], atoms: int) -> Edges:
+    """Pairs of structures, (M, E) each, padded with atom 0."""
+    length = max(1, -(-max(pairs.shape[1] for pairs in near) // MULTIPLE) * MULTIPLE)
+    ends = np.zeros((2, len(near), min(length, max(atoms * (atoms - 1) // 2, 1))), np.uint16)
+    for k, pairs in enumerate(near):
+        ends[:, k, : pairs.shape[1]] = pairs
     return Edges(ends[0], ends[1])
 
 

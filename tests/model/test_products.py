@@ -45,10 +45,10 @@ def ends(pairs):
     return np.broadcast_arrays(i, j)
 
 
-def energy(pairs, q, w, k):
+def energy(pairs, sparing, q, w, k):
     """Both functions in a row; w of all pairs, (N, N, F)."""
     i, j = ends(pairs)
-    alphas = products.weigh(pairs, q, w[i, j], k, HEADS)
+    alphas = products.weigh(pairs, q, w[i, j], k, HEADS, sparing=sparing)
     alphas = [jnp.where(pairs.mask[..., None], alpha, 0) for alpha in alphas]
     sums = products.send(pairs, alphas[0], alphas[1] if pairs.mutual else None, k)
     return jnp.sum(jnp.sin(sums) + 0.1 * sums**2)
@@ -61,7 +61,8 @@ def definition(near, q, w, k):
     return jnp.sum(jnp.sin(sums) + 0.1 * sums**2)
 
 
-def test_sums_and_their_derivatives_are_those_of_the_definition(pairs, arrays, structure):
+@pytest.mark.parametrize("sparing", [True, False])
+def test_sums_and_their_derivatives_are_those_of_the_definition(pairs, arrays, structure, sparing):
     _, x = structure(ATOMS)
     distances = np.linalg.norm(x[:, None] - x[None], axis=2)
     near = (distances < CUTOFF) & ~np.eye(ATOMS, dtype=bool)
@@ -84,7 +85,7 @@ def test_sums_and_their_derivatives_are_those_of_the_definition(pairs, arrays, s
         backwards = jax.grad(slope, argnums=(0, 2))(*arrays)
         return jax.tree.leaves((value, first, forwards, backwards))
 
-    found = in_all_orders(lambda *a: energy(pairs, *a))
+    found = in_all_orders(lambda *a: energy(pairs, sparing, *a))
     expected = in_all_orders(lambda *a: definition(near, *a))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10 * np.abs(other).max())

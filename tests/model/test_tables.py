@@ -73,6 +73,31 @@ def test_one_of_several_splines(wave_coefficients):
     np.testing.assert_allclose(found, single * jnp.asarray([[1], [2], [1]]), rtol=1e-14)
 
 
+def test_a_spline_through_values_is_that_through_a_function(wave_coefficients):
+    values = jnp.asarray(wave(splines.grid(END, splines.INTERVALS)))
+    np.testing.assert_allclose(splines.through(values), wave_coefficients, atol=1e-12)
+
+
+def test_a_spline_and_its_slopes_are_linear_in_its_coefficients(wave_coefficients):
+    """In all orders that a loss with forces in it needs."""
+    r, shape = jnp.linspace(0.1, 4.4, 7), wave_coefficients.shape
+    change = jnp.asarray(np.random.default_rng(0).normal(size=shape))
+
+    def total(coefficients):
+        def sines(x):
+            return jnp.sum(jnp.sin(splines.evaluate(x, coefficients, END)))
+
+        return jnp.sum(jnp.cos(jax.grad(sines)(r)))
+
+    start, step = jnp.asarray(wave_coefficients), 1e-6
+    slope = (total(start + step * change) - total(start - step * change)) / (2 * step)
+    backwards = jnp.sum(jax.grad(total)(start) * change)
+    forwards = jax.jvp(total, (start,), (change,))[1]
+    assert abs(slope) > 1
+    assert float(backwards) == pytest.approx(float(slope), rel=1e-6)
+    assert float(forwards) == pytest.approx(float(slope), rel=1e-6)
+
+
 NUMBERS = np.array([8, 1, 1, 6, 1, 7])
 JOURNAL = {
     "features": 12,

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from itertools import combinations
 
 import jax
 import numpy as np
@@ -84,11 +85,43 @@ def test_an_epoch_has_every_frame_once_in_an_order_of_its_own(buckets, frames):
 def test_buckets_pad_little_and_are_few(labelled, reference_energies):
     sizes = (4, 5, 6, 9, 20, 21, 22, 40)
     made = sort(labelled(40, sizes=sizes), reference_energies, 4.0)
-    assert len(made) == batches.BUCKETS
+    assert 2 < len(made) <= batches.BUCKETS
     assert sorted(k for b in made for k in b.frames) == list(range(40))
+    padded = there = 0
     for bucket in made:
         largest = bucket.everything.real.sum(axis=1).max()
         assert largest <= bucket.everything.numbers.shape[1] < largest + batches.MULTIPLE
+        near = bucket.everything.near
+        pairs = (near.receivers != near.senders).sum(axis=1)
+        assert pairs.max() <= near.receivers.shape[1] < pairs.max() + batches.MULTIPLE
+        padded, there = padded + near.receivers.size, there + pairs.sum()
+    assert padded < 1.25 * there
+
+
+def test_frames_with_as_many_pairs_share_a_bucket(labelled, reference_energies):
+    """A program more would save nothing."""
+    (bucket,) = sort(labelled(12, sizes=(5,)), reference_energies, 20.0)
+    assert bucket.everything.near.receivers.shape == (12, 10)
+
+
+def test_buckets_are_the_best_there_are(monkeypatch):
+    """Among all ways to divide sizes."""
+    rng = np.random.default_rng(0)
+    pairs = rng.choice([8, 16, 40, 48, 80, 96, 160], 60)
+    atoms = pairs // 4 + rng.integers(0, 9, 60)
+    monkeypatch.setattr(batches, "SAVING", 0.0)
+    monkeypatch.setattr(batches, "BUCKETS", 3)
+
+    def cost(edges):
+        total = 0
+        for low, high in zip((-1, *edges[:-1]), edges, strict=True):
+            inside = (pairs > low) & (pairs <= high)
+            total += inside.sum() * (high + batches.PER_ATOM * atoms[inside].max())
+        return total
+
+    kinds = sorted(set(pairs.tolist()))
+    best = min(cost((*some, kinds[-1])) for some in combinations(kinds[:-1], 2))
+    assert cost(tuple(batches._limits(pairs, atoms))) == best
 
 
 def test_pairs_are_those_within_the_cutoff(buckets, frames):
@@ -148,6 +181,24 @@ def test_forces_are_slopes_and_the_loss_is_its_formula(run, buckets, frames, ref
                 dipole = field.bind(frames[k].numbers).parts(x).charges @ x
                 expected += made.loss.dipole * np.mean((dipole - frames[k].dipole) ** 2)
             assert float(found.loss[lane]) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("basis", ["physnet", "bernstein"])
+def test_what_is_trained_is_what_is_stored(buckets, frames, basis):
+    """Radial networks on a grid, and where the pairs are."""
+    network = config.Network(**NETWORK).model_dump() | {"radial_basis": basis}
+    module = SO3krates(**network | {"degrees": (1, 2)})
+    params = random_parameters(module, 0)
+    stored = build(network, [1, 8], flatten(params), name="", source="")
+    machine = trainer(settings(), module)
+    for numbers, batch in in_order(buckets, 4):
+        found = machine.predict(params, batch)
+        for lane, k in enumerate(numbers):
+            n = len(frames[k].numbers)
+            potential = NetworkForceField(stored, exact=True).bind(frames[k].numbers)
+            energy, forces = potential.energies_and_forces(frames[k].positions[None])
+            assert float(found.energy[lane]) == pytest.approx(float(energy[0]), abs=1e-5)
+            np.testing.assert_allclose(found.forces[lane, :n], forces[0], atol=1e-5)
 
 
 def test_lanes_without_weight_do_not_count(run, buckets):

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from topokrates.model import cores
 from topokrates.model.errors import InputError
 from topokrates.model.potential import Potential
 
@@ -75,8 +76,7 @@ def load(
     if kind == "ase" and rest:
         return _ase(rest)
     if threads is not None:
-        # read by XLA when it starts its pool of threads
-        os.environ["PJRT_NPROC"] = os.environ["NPROC"] = str(threads)
+        cores.limit(threads)
     settings = {"dtype": dtype, "device": _device(device)}
     if name.upper() == "LJ":
         from topokrates.model.analytic import LennardJones
@@ -108,12 +108,12 @@ def devices(name: str | None, threads: int | None) -> list[Any]:
     """
     if threads is not None and threads < 1:
         raise InputError(f"{threads} threads: give at least 1")
-    count = threads or len(os.sched_getaffinity(0))
+    count = threads or cores.available()
     # each of them has one thread, and one structure at a time in its cache
     flags = os.environ.get("XLA_FLAGS", "")
     if HOST_DEVICES not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --{HOST_DEVICES}={count}".strip()
-    os.environ["PJRT_NPROC"] = os.environ["NPROC"] = str(count)
+    cores.limit(count)
     _device(name)
     import jax
 

@@ -6,13 +6,14 @@ Lennard-Jones and any ASE calculator are interchangeable. Two laws hold for each
 - a lane of a batch gets bit for bit what it would get alone, and
 - a lane that is NaN, or not active, touches no other.
 
-How many lanes go into one compiled call is a property of the device, not of the caller: a CPU does
-one structure at a time, which stays in its cache; a GPU takes as many as fit.
+How many lanes go into one compiled call is a property of the device, not of the caller: each core
+of a CPU does one structure at a time, which stays in its cache; a GPU takes as many as fit.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
+from threading import Lock
 from typing import Any, NamedTuple, Protocol, Self
 
 import jax
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from topokrates.model import programs
+from topokrates.model import cores, programs
 
 Device = Any  # a jax.Device or None; jax gives type checkers no name for it
 
@@ -231,8 +232,12 @@ class CompiledPotential(Potential):
         products = np.full(positions.shape, np.nan, self.dtype)
         lanes = np.flatnonzero(np.isfinite(positions).all(axis=(1, 2)))
         if self._platform == "cpu":
-            for lane in lanes:
-                products[lane] = self._columns(positions, int(lane), vectors[lane : lane + 1])[0]
+
+            def product_of(lane: int) -> np.ndarray:
+                return self._columns(positions, lane, vectors[lane : lane + 1])[0]
+
+            for lane, product in zip(lanes, self._side_by_side(product_of, lanes), strict=True):
+                products[lane] = product
         else:
             for chunk, (product,) in self._map(_products, lanes, positions, vectors):
                 products[chunk] = product
@@ -250,9 +255,13 @@ class CompiledPotential(Potential):
         hessians = np.full((len(padded), size, size), np.nan, self.dtype)
         basis = np.zeros((size, self._atoms, 3), self.dtype)
         basis[np.arange(size), np.arange(size) // 3, np.arange(size) % 3] = 1
-        for lane in np.flatnonzero(np.isfinite(padded).all(axis=(1, 2))):
-            rows = self._columns(padded, int(lane), basis)
-            hessians[lane] = rows[:, :atoms].reshape(size, size)
+
+        def rows_of(lane: int) -> np.ndarray:
+            return self._columns(padded, lane, basis)[:, :atoms].reshape(size, size)
+
+        lanes = np.flatnonzero(np.isfinite(padded).all(axis=(1, 2)))
+        for lane, rows in zip(lanes, self._side_by_side(rows_of, lanes), strict=True):
+            hessians[lane] = rows
         return (hessians + hessians.transpose(0, 2, 1)) / 2
 
     def _columns(self, positions: np.ndarray, lane: int, directions: np.ndarray) -> np.ndarray:
@@ -306,13 +315,27 @@ class CompiledPotential(Potential):
     def _lanes_key(self) -> tuple[Any, ...]:
         return self.function, self._atoms, self.dtype, self.device
 
+    def _side_by_side(self, work: Callable[[int], Any], lanes: np.ndarray) -> list[Any]:
+        """Results of lanes; a core each where that pays, which a pair potential's does not."""
+        every = [int(lane) for lane in lanes]
+        return cores.side_by_side(work, every) if self._lists else [work(k) for k in every]
+
     def _map(self, kernel: Callable, lanes: np.ndarray, *arrays):
         """Yields (lanes, results) chunk by chunk. The first array holds the positions."""
+        if self.lanes_per_call == 1:
+
+            def one(lane: int) -> tuple[np.ndarray, list[np.ndarray]]:
+                chunk = np.array([lane])
+                inputs = [array[chunk] for array in arrays]
+                found = self._run(kernel, (), self.listed(chunk, inputs[0]), *inputs)
+                return chunk, [np.asarray(result) for result in found]
+
+            yield from self._side_by_side(one, lanes)
+            return
         start = 0
         while start < len(lanes):
-            size = self.lanes_per_call
-            if size > 1:  # a few sizes only, each of which is compiled once
-                size = min(size, 2 ** int(np.ceil(np.log2(len(lanes)))))
+            # a few sizes only, each of which is compiled once
+            size = min(self.lanes_per_call, 2 ** int(np.ceil(np.log2(len(lanes)))))
             chunk = lanes[start : start + size]
             filled = np.resize(chunk, size)  # a short chunk repeats its own lanes
             inputs = [array[filled] for array in arrays]
@@ -336,11 +359,14 @@ class CompiledPotential(Potential):
         leaves, tree = jax.tree.flatten(arrays)
         key = kernel, static, tree, tuple(leaf.shape for leaf in leaves)
         program = self._programs.get(key)
-        if program is None:
+        if program is not None:
+            return program(*self._input_leaves, *leaves)
+        with _FIRST:  # of several threads one compiles it, in its first call
             arguments = (self.inputs, *arrays)
             program = programs.load(kernel, (self.function, *static), arguments, self._platform)
+            results = jax.block_until_ready(program(*self._input_leaves, *leaves))
             self._programs[key] = program
-        return program(*self._input_leaves, *leaves)
+        return results
 
     def listed(self, lanes: np.ndarray, positions: np.ndarray) -> Any:
         """Lists of pairs of padded structures (B, N, 3), for `function`."""
@@ -375,3 +401,4 @@ def _times_hessian(function, width, inputs, lists, x, directions, count):
 
 
 _LANES_FOUND: dict[tuple[Any, ...], int] = {}
+_FIRST = Lock()

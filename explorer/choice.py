@@ -1,9 +1,8 @@
 """Which model a molecule gets when none is named, and what `peptide` is good for.
 
 `peptide` was trained on neutral peptides of the twenty amino acids and on nothing else: a molecule
-is cut at its peptide bonds, and every piece has to be a residue or a cap that is known. It will be
-what `auto` takes for these, when its relative energies of conformers are better than SO3LR's; they
-are not yet (its card has the figures).
+is cut at its peptide bonds, and every piece has to be a residue or a cap that is known. Up to the
+size of what it was trained on it is what `auto` takes for these (its card compares it with others).
 """
 
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from topokrates.molecule import Molecule
 
+LARGEST = 60  # atoms; those of the training data have up to 57
 # The bonds between residues and caps: those of a residue's nitrogen and carbonyl carbon. The amides
 # of Asn and Gln are none of them.
 LINKS = (
@@ -28,11 +28,14 @@ LINKS = (
 def model_for(molecule: "Molecule", model: str = AUTO) -> str:
     """The name of a model: the one that was asked for, or with "auto" the one that fits.
 
-    LJ for a cluster, `so3lr` for all else.
+    LJ for a cluster, `peptide` for a peptide like those that it was trained on, `so3lr` for all
+    else.
     """
     if model != AUTO:
         return model
-    return "LJ" if molecule.is_cluster else "so3lr"
+    if molecule.is_cluster:
+        return "LJ"
+    return "peptide" if molecule.n_atoms <= LARGEST and is_peptide(molecule) else "so3lr"
 
 
 def model_for_frames(frames: "Sequence[Atoms]", model: str = AUTO) -> str:

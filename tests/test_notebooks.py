@@ -21,6 +21,7 @@ def test_runs(script, tmp_path, monkeypatch):
         pytest.skip(str(error))
     monkeypatch.setenv("TOPOKRATES_QUENCHES", "12")
     monkeypatch.setenv("TOPOKRATES_ATTEMPTS", "2")
+    monkeypatch.setenv("TOPOKRATES_STEPS", "200")
     monkeypatch.setenv("TOPOKRATES_PEPTIDE", "Ac-Ala-NHMe")  # where a Hessian takes no time
     notebook = jupytext.read(script)
     nbclient.NotebookClient(

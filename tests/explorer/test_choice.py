@@ -42,10 +42,24 @@ def test_an_ion_or_radical_is_not_whatever_its_bonds():
     assert not is_peptide(replace(glycine, unpaired_electrons=2))
 
 
-def test_clusters_get_lennard_jones_and_what_is_named_is_taken():
-    assert model_for(Molecule.from_text("LJ7")) == "LJ"
-    assert model_for(Molecule.from_text("Gly")) == "so3lr"
-    assert model_for(Molecule.from_text("Gly"), "peptide") == "peptide"
+@pytest.mark.parametrize(
+    ("text", "model"),
+    [
+        ("LJ7", "LJ"),
+        ("Gly", "peptide"),
+        ("Ac-Ala3-NHMe", "peptide"),
+        ("Ac-Ala7-NHMe", "so3lr"),  # larger than what `peptide` was trained on
+        ("Ac-LYS-NHMe", "so3lr"),
+        ("smiles:CCO", "so3lr"),
+    ],
+)
+def test_each_molecule_gets_what_fits(text, model):
+    assert model_for(Molecule.from_text(text)) == model
+
+
+def test_what_is_named_is_taken():
+    assert model_for(Molecule.from_text("Gly"), "so3lr") == "so3lr"
+    assert model_for(Molecule.from_text("smiles:CCO"), "peptide") == "peptide"
 
 
 def test_all_frames_of_a_file_get_one_model():

@@ -124,7 +124,8 @@ def novelty(
         progress: told how it goes.
 
     Raises:
-        InputError: if no frame is of this molecule, or something cannot be read or loaded.
+        InputError: if there is no minimum, if no frame is of this molecule, or if something cannot
+            be read or loaded.
     """
     import pandas as pd
 
@@ -139,8 +140,10 @@ def novelty(
         raise InputError(
             f"no frame is of {molecule.name}, with its {molecule.n_atoms} atoms in order"
         )
-    model = potential or own_potential(landscape)
     minima = landscape.minimum_list
+    if not minima:
+        raise InputError(f"{molecule.name}: the landscape holds no minimum that could be new")
+    model = potential or own_potential(landscape)
     x = np.stack([located(m) for m in minima])
     rmsd, nearest = _nearest(landscape.matcher, x, frames, progress)
     known = _known(landscape, model, nearest, frames, progress)

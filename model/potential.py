@@ -361,7 +361,9 @@ class CompiledPotential(Potential):
         program = self._programs.get(key)
         if program is not None:
             return program(*self._input_leaves, *leaves)
-        with _FIRST:  # of several threads one compiles it, in its first call
+        with _FIRST:  # of several threads one makes it, and compiles it in its first call
+            if (program := self._programs.get(key)) is not None:
+                return program(*self._input_leaves, *leaves)
             arguments = (self.inputs, *arrays)
             program = programs.load(kernel, (self.function, *static), arguments, self._platform)
             results = jax.block_until_ready(program(*self._input_leaves, *leaves))

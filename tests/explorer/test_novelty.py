@@ -161,3 +161,10 @@ def test_frames_come_from_files_and_others_are_passed_over(explored, tmp_path):
         novelty(landscape, frames[2:], potential)
     with pytest.raises(InputError, match="no such file"):
         novelty(landscape, tmp_path / "none.npz", potential)
+
+
+def test_a_landscape_without_minima_is_refused(explored):
+    landscape, potential = explored
+    empty = Landscape.create(landscape.molecule, potential.provenance())
+    with pytest.raises(InputError, match="holds no minimum"):
+        novelty(empty, atoms_of(landscape, [-90.0]), potential)

@@ -48,25 +48,26 @@ def test_an_error_reaches_the_caller(three):
 
 
 def test_lanes_on_several_cores_get_the_bits_that_they_get_alone(three, network, structure):
-    """And what is compiled is compiled once, whichever of them is first."""
     numbers, x = structure(9)
     batch = x + np.random.default_rng(0).normal(0, 0.02, (7, *x.shape))
-    vectors = np.random.default_rng(1).normal(size=batch.shape)
-    programs.forget()
     potential = network.bind(numbers)
-    together = (
-        *potential.energies_and_forces(batch),
-        potential.hessian_vector_products(batch, vectors),
-        potential.hessians(batch),
-    )
-    compiled = len(potential._programs)
+    together = potential.energies_and_forces(batch)
     for lane in range(len(batch)):
-        own = slice(lane, lane + 1)
-        alone = (
-            *potential.energies_and_forces(batch[own]),
-            potential.hessian_vector_products(batch[own], vectors[own]),
-            potential.hessians(batch[own]),
-        )
-        for one, all_lanes in zip(alone, together, strict=True):
-            np.testing.assert_array_equal(one[0], all_lanes[lane])
-    assert len(potential._programs) == compiled
+        alone = potential.energies_and_forces(batch[lane : lane + 1])
+        for one, every in zip(alone, together, strict=True):
+            np.testing.assert_array_equal(one[0], every[lane])
+
+
+def test_what_several_ask_for_is_made_once(three, network, structure, monkeypatch):
+    numbers, x = structure(9)
+    potential, asked = network.bind(numbers), []
+
+    def slowly(kernel, *arguments):
+        asked.append(kernel)
+        time.sleep(0.05)
+        return load(kernel, *arguments)
+
+    load = programs.load
+    monkeypatch.setattr(programs, "load", slowly)
+    potential.energies_and_forces(np.stack([x] * 6))
+    assert len(asked) == 1

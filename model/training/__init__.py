@@ -5,7 +5,7 @@
     result = train("ethanol.toml")
 
 `config` is what can be asked for, in one TOML file; `data` reads labelled frames, `splits` divides
-them, `references` fits the energies of the elements, `batches` sorts frames by size, `objective`
+them, `references` fits the energies of the elements, `batches` sorts frames by pairs, `objective`
 is the loss, `trainer` takes the steps, `accuracy` measures the outcome,
 `runs` puts all of it together.
 """

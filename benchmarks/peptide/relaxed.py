@@ -15,6 +15,7 @@ import numpy as np
 
 from topokrates.dataset.make import chosen
 from topokrates.dataset.sampling import _some_amide_turned
+from topokrates.identity.matching import Matcher
 from topokrates.model import models
 from topokrates.molecule import Molecule
 from topokrates.relaxation.internals import coordinates
@@ -35,7 +36,7 @@ def relaxed(name: str, model: models.ForceField, rng: np.random.Generator, count
     ends = descend(potential, internal, starts, max_force=0.01, max_steps=300, lanes=8)
     x = np.stack([end.positions for end in ends if np.isfinite(end.positions).all()])
     energies, forces = (np.asarray(a, float) for a in potential.energies_and_forces(x))
-    good = chosen(x, energies, forces)
+    good = chosen(Matcher(molecule).fingerprint(x), energies, forces)
     good = good[energies[good] < energies[good].min() + WINDOW]
     return molecule.numbers, x[good], energies[good]
 

@@ -33,7 +33,7 @@ def weigh(
         filters: of each pair, the same in both directions, S + (F,).
         heads: H; the channels of one stand side by side.
         sparing: whether the gradient reads the atoms again. That of a loss, which is a gradient of
-            a gradient, would read them too often; what training takes is a fifth faster without.
+            a gradient, would read them too often; what training takes is a sixth faster without.
 
     Returns:
         S + (H,) of the receivers and, of mutual pairs, of the senders.

@@ -16,6 +16,7 @@ from topokrates.model.parameters import build, flatten
 from topokrates.model.progress import Silent
 from topokrates.model.so3krates import SO3krates
 from topokrates.model.training import batches, config, data, references
+from topokrates.model.training import trainer as trainers
 from topokrates.model.training.accuracy import errors, predictions
 from topokrates.model.training.batches import epoch, in_order, sort
 from topokrates.model.training.runs import train
@@ -183,22 +184,29 @@ def test_forces_are_slopes_and_the_loss_is_its_formula(run, buckets, frames, ref
             assert float(found.loss[lane]) == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize("basis", ["physnet", "bernstein"])
-def test_what_is_trained_is_what_is_stored(buckets, frames, basis):
+@pytest.mark.parametrize(
+    ("basis", "functions", "cutoff"), [("physnet", 32, 9.0), ("bernstein", 8, 4.0)]
+)
+def test_what_is_trained_is_what_is_stored(
+    frames, reference_energies, monkeypatch, basis, functions, cutoff
+):
     """Radial networks on a grid, and where the pairs are."""
-    network = config.Network(**NETWORK).model_dump() | {"radial_basis": basis}
+    changes = {"radial_basis": basis, "radial_functions": functions, "cutoff": cutoff}
+    network = config.Network(**NETWORK).model_dump() | changes
     module = SO3krates(**network | {"degrees": (1, 2)})
     params = random_parameters(module, 0)
-    stored = build(network, [1, 8], flatten(params), name="", source="")
-    machine = trainer(settings(), module)
-    for numbers, batch in in_order(buckets, 4):
-        found = machine.predict(params, batch)
-        for lane, k in enumerate(numbers):
-            n = len(frames[k].numbers)
-            potential = NetworkForceField(stored, exact=True).bind(frames[k].numbers)
-            energy, forces = potential.energies_and_forces(frames[k].positions[None])
-            assert float(found.energy[lane]) == pytest.approx(float(energy[0]), abs=1e-5)
-            np.testing.assert_allclose(found.forces[lane, :n], forces[0], atol=1e-5)
+    made = sort(frames, reference_energies, cutoff)
+    batch = max(made, key=lambda bucket: len(bucket.frames)).take(np.arange(4), 4)
+    found = {}
+    for worth in (0, 10**9):
+        monkeypatch.setattr(trainers, "WORTH", worth)
+        # of the same settings one trainer is kept
+        machine = trainer(settings(optimiser={"clip": 5.0 + worth}), module)
+        found[worth] = machine.predict(params, batch)
+    on_grid, exact = found.values()
+    assert np.any(np.asarray(on_grid.forces) != np.asarray(exact.forces))
+    np.testing.assert_allclose(on_grid.energy, exact.energy, atol=2e-5)
+    np.testing.assert_allclose(on_grid.forces, exact.forces, atol=2e-5)
 
 
 def test_lanes_without_weight_do_not_count(run, buckets):

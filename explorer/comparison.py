@@ -183,15 +183,11 @@ def compare(
 def _pairs(
     matcher: Any, a: np.ndarray, b: np.ndarray, within: float, progress: Progress
 ) -> list[tuple[int, int, float]]:
-    """(row of a, row of b, RMSD) of those that correspond, the closest pairs first.
-
-    The distance of fingerprints is a bound below the RMSD: few are superposed.
-    """
+    """(row of a, row of b, RMSD) of those that correspond, the closest pairs first."""
     progress.stage("compare", len(a))
-    prints = matcher.fingerprint(b)
     close: list[tuple[float, int, int]] = []
-    for i, (x, mine) in enumerate(zip(a, matcher.fingerprint(a), strict=True)):
-        for k in np.flatnonzero(np.linalg.norm(prints - mine, axis=1) <= within):
+    for i, x in enumerate(a):
+        for k in np.flatnonzero(matcher.bounds(x, b) <= within):
             rmsd = matcher.rmsd(x, b[k])
             if rmsd <= within:
                 close.append((rmsd, i, int(k)))

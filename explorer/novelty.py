@@ -184,15 +184,11 @@ def novelty(
 def _nearest(
     matcher: Any, x: np.ndarray, frames: np.ndarray, progress: Progress
 ) -> tuple[np.ndarray, list[list[int]]]:
-    """Symmetric RMSD to the nearest frame, and the few nearest frames, of each minimum.
-
-    The distance of fingerprints is a bound below the RMSD: few are superposed.
-    """
+    """Symmetric RMSD to the nearest frame, and the few nearest frames, of each minimum."""
     progress.stage("training data", len(x))
-    prints, ours = matcher.fingerprint(frames), matcher.fingerprint(x)
     least, found = [], []
-    for k, (one, mine) in enumerate(zip(x, ours, strict=True)):
-        bounds = np.linalg.norm(prints - mine, axis=1)
+    for k, one in enumerate(x):
+        bounds = matcher.bounds(one, frames)
         best: list[tuple[float, int]] = []
         for frame in np.argsort(bounds, kind="stable"):
             if len(best) >= NEAREST and bounds[frame] > best[NEAREST - 1][0]:

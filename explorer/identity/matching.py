@@ -192,6 +192,21 @@ class Matcher:
         ordered = np.sort(distances + self._classes, axis=-1) - self._sorted_classes
         return ordered / np.sqrt(max(2 * n * (n - 1), 1))
 
+    def bounds(self, reference: np.ndarray, structures: np.ndarray) -> np.ndarray:
+        """Numbers (M,) that no symmetric RMSD of `structures` (M, N, 3) to `reference` is below.
+
+        Those of a superposition where the molecule's symmetry allows (`Symmetry.bounds`), mostly
+        close to the RMSD, so that few structures are left to be superposed in full; else those of
+        fingerprints.
+        """
+        a, many = np.asarray(reference, dtype=float), np.asarray(structures, dtype=float)
+        if self.symmetry is not None and self._elements is None:
+            best = self.symmetry.bounds(a, many)
+            if best is not None:
+                mirrored = self.symmetry.bounds(-a, many) if self.inversion else None
+                return best if mirrored is None else np.minimum(best, mirrored)
+        return np.linalg.norm(self.fingerprint(many) - self.fingerprint(a), axis=-1)
+
     def _close(self, a: np.ndarray, b: np.ndarray) -> Match | None:
         match = self._match(a, b, False, thorough=False)
         return match if match is not None and self._within(match) else None

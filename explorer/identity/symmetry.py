@@ -31,6 +31,7 @@ from topokrates.identity.clusters import match_clusters
 from topokrates.identity.superposition import Match, overlaps, rotations
 
 MAX_ORDERS = 5040  # skeleton automorphisms that are listed
+MAX_BOUND_ORDERS = 64  # of these, so many are tried for a bound
 MAX_LANES = 64  # of these, so many go on to the assignment of hydrogens
 MAX_EXHAUSTIVE = 20_000  # automorphisms, hydrogens included, that are all tried
 
@@ -149,6 +150,26 @@ class Symmetry:
             order = self._by_turns(a, b, base, allowed, covariance)
         turn = rotations(a.T @ b[order])[0]
         return Match.of(a, b, order, turn, origin, centre)
+
+    def bounds(self, reference: np.ndarray, structures: np.ndarray) -> np.ndarray | None:
+        """Numbers (M,) that no RMSD of `match` is below; None where orders are too many to try.
+
+        Hydrogens of one atom are put where they are on average. That is a projection and does not
+        see their order, so that it brings two structures no further apart, and all orders of the
+        skeleton can be tried at once.
+        """
+        orders = self.orders
+        if orders is None or len(orders) > MAX_BOUND_ORDERS:
+            return None
+        a = self._reduce @ (reference - reference.mean(0))
+        b = self._reduce @ (structures - structures.mean(1, keepdims=True))
+        most = np.full(len(b), -np.inf)
+        for order in orders:
+            most = np.maximum(most, overlaps(a.T @ b[:, order]))
+        squared = (a**2).sum() + (b**2).sum((1, 2)) - 2 * most
+        # overlaps are good to about 1e-8 of their size
+        slack = 1e-7 * ((a**2).sum() + (b**2).sum((1, 2)))
+        return np.sqrt(np.maximum(squared - slack, 0) / self.n_atoms)
 
     # Skeleton
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from topokrates.identity.matching import Matcher, changes
+from topokrates.identity.matching import Kind, Matcher, changes
 from topokrates.identity.symmetry import Symmetry
 from topokrates.model.errors import InputError
 from topokrates.molecule import Molecule, dihedral, set_rotor
@@ -356,6 +356,38 @@ def test_fingerprints_never_differ_more_than_structures(seed, noise):
     assert apart <= matcher.rmsd(a, b) + 1e-7
     both = matcher.fingerprint(np.stack([a, b]))
     np.testing.assert_allclose(both[1], matcher.fingerprint(b))
+
+
+@pytest.mark.parametrize(
+    ("name", "inversion", "allow"),
+    [
+        ("Ac-Ala-NHMe", False, ()),
+        ("Ac-Phe-NHMe", False, ()),  # whose ring may be turned over
+        ("Ac-Gly-NHMe", True, ()),
+        ("Ac-Ala-NHMe", False, (Kind.BONDS,)),
+    ],
+)
+def test_bounds_are_never_above_the_distance(name, inversion, allow):
+    rng = np.random.default_rng(5)
+    m = molecule(name)
+    matcher = Matcher(m, inversion=inversion, allow=allow)
+    a = conformer(m, rng)
+    others = [relabelled(m, moved(conformer(m, rng), rng), rng) for _ in range(6)]
+    others += [moved(a + size * rng.normal(size=a.shape), rng) for size in (0, 0.1, 1)]
+    bounds = matcher.bounds(a, np.stack(others))
+    rmsds = np.array([matcher.rmsd(a, b) for b in others])
+    assert (bounds <= rmsds + 1e-7).all()
+    if not allow:  # and they say much
+        assert np.median(bounds / np.maximum(rmsds, 1e-3)) > 0.8
+
+
+def test_bounds_without_a_list_of_automorphisms_are_those_of_fingerprints():
+    m = Molecule.from_text("smiles:C(CC(C)(C)C)(CC(C)(C)C)(CC(C)(C)C)CC(C)(C)C")
+    matcher = Matcher(m)
+    assert matcher.symmetry is not None and matcher.symmetry.orders is None
+    b = m.positions + 0.3 * np.random.default_rng(1).normal(size=m.positions.shape)
+    apart = np.linalg.norm(matcher.fingerprint(m.positions) - matcher.fingerprint(b))
+    assert matcher.bounds(m.positions, b[None])[0] == pytest.approx(apart)
 
 
 def test_find_returns_the_closest_within_both_tolerances():

@@ -19,6 +19,7 @@ from topokrates.model.potential import CompiledPotential, EnergyFunction, Potent
 from topokrates.relaxation.internals import Coordinates
 
 LANES = 8  # of a program, always: so that a lane gets the same bits whoever is beside it
+STEPS = 8  # between two looks at who has ended
 MAX_STEPS = 120
 RESTED = 1e-6  # largest force on an atom, epsilon/sigma
 LONGEST_STEP, SHORTEST_STEP = 0.3, 0.02  # of any coordinate
@@ -53,6 +54,7 @@ class _Lane(NamedTuple):
     positions: Array
     energy: Array
     gradient: Array
+    largest: Array
     mode: Array
     trust: Array
     steps: Array
@@ -72,35 +74,72 @@ def climb(
         starts: where from.
         directions: which way, of any length; one of length zero stands for the softest mode.
     """
-    tops: list[Top] = []
-    for first in range(0, len(starts), LANES):
-        part = slice(first, first + LANES)
-        x, d = np.stack(starts[part]), np.stack(directions[part])
-        missing = LANES - len(x)
-        x, d = (np.concatenate([a, np.repeat(a[-1:], missing, axis=0)]) for a in (x, d))
-        ended = _run(function, inputs, jnp.asarray(x, float), jnp.asarray(d, float))
-        x, d, steps = (np.asarray(v) for v in (ended.positions, ended.mode, ended.steps))
-        largest = np.sqrt(np.max(np.sum(np.asarray(ended.gradient) ** 2, axis=-1), axis=1))
-        for k in range(LANES - missing):
-            tops.append(Top(x[k], d[k], int(steps[k]), bool(largest[k] <= RESTED)))
-    return tops
+    tasks = list(zip(starts, directions, strict=True))
+    tops: dict[int, Top] = {}
+    waiting = iter(range(len(tasks)))
+    indices: list[int | None] = [None] * LANES
+    state: _Lane | None = None
+    while len(tops) < len(tasks):
+        fresh = np.zeros(LANES, bool)
+        for lane in range(LANES):
+            if indices[lane] is None and (index := next(waiting, None)) is not None:
+                indices[lane], fresh[lane] = index, True
+        if fresh.any():
+            # a lane without a start repeats another's, and has ended
+            some = indices[int(np.argmax(fresh))]
+            taken = [
+                some if index is None or not new else index
+                for index, new in zip(indices, fresh, strict=True)
+            ]
+            x, d = (np.stack([tasks[k or 0][i] for k in taken]).astype(float) for i in (0, 1))
+            begun = _begin(function, inputs, x, d, fresh)
+            state = begun if state is None else _replace(state, begun, fresh)
+        assert state is not None
+        state = _run(function, inputs, state)
+        ended = np.asarray(state.ended)
+        for lane, index in enumerate(indices):
+            if index is not None and ended[lane]:
+                x, mode = (np.array(v[lane]) for v in (state.positions, state.mode))
+                steps, rested = int(state.steps[lane]), bool(state.largest[lane] <= RESTED)
+                tops[index], indices[lane] = Top(x, mode, steps, rested), None
+    return [tops[k] for k in range(len(tasks))]
 
 
 @partial(jax.jit, static_argnums=0)
-def _run(function: EnergyFunction, inputs: Any, positions: Array, directions: Array) -> _Lane:
+def _begin(
+    function: EnergyFunction, inputs: Any, positions: Array, directions: Array, wanted: Array
+) -> _Lane:
+    def begin(x: Array, direction: Array, wanted: Array) -> _Lane:
+        value, gradient = jax.value_and_grad(lambda y: function(inputs, y, {}))(x)
+        ended = ~(wanted & jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient)))
+        trust, zero = jnp.asarray(LONGEST_STEP / 2), jnp.asarray(0)
+        return _Lane(x, value, gradient, _largest(gradient), direction, trust, zero, ended)
+
+    return jax.vmap(begin)(positions, directions, wanted)
+
+
+@jax.jit
+def _replace(state: _Lane, begun: _Lane, new: Array) -> _Lane:
+    def choose(old: Array, begun: Array) -> Array:
+        return jnp.where(new.reshape(-1, *[1] * (old.ndim - 1)), begun, old)
+
+    return jax.tree.map(choose, state, begun)
+
+
+@partial(jax.jit, static_argnums=0)
+def _run(function: EnergyFunction, inputs: Any, state: _Lane) -> _Lane:
+    """A few steps of all lanes."""
+
     def energy(x: Array) -> Array:
         return function(inputs, x, {})
 
-    def begin(x: Array, direction: Array) -> _Lane:
-        value, gradient = jax.value_and_grad(energy)(x)
-        sound = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))
-        zero = jnp.asarray(0)
-        return _Lane(x, value, gradient, direction, jnp.asarray(LONGEST_STEP / 2), zero, ~sound)
+    def go_on(carry: tuple[Array, _Lane]) -> Array:
+        return (carry[0] < STEPS) & ~jnp.all(carry[1].ended)
 
-    step = jax.vmap(partial(_step, energy))
-    return jax.lax.while_loop(
-        lambda lanes: ~jnp.all(lanes.ended), step, jax.vmap(begin)(positions, directions)
-    )
+    def step(carry: tuple[Array, _Lane]) -> tuple[Array, _Lane]:
+        return carry[0] + 1, jax.vmap(partial(_step, energy))(carry[1])
+
+    return jax.lax.while_loop(go_on, step, (jnp.asarray(0), state))[1]
 
 
 def _step(energy: Any, lane: _Lane) -> _Lane:
@@ -133,6 +172,7 @@ def _step(energy: Any, lane: _Lane) -> _Lane:
         new,
         value,
         gradient,
+        _largest(gradient),
         mode.reshape(x.shape),
         jnp.clip(trust, SHORTEST_STEP, LONGEST_STEP),
         steps,

@@ -98,8 +98,7 @@ def test_a_minimum_without_frames_in_its_basin_is_new(explored):
     rows = found.table.set_index("id")
     assert rows.loc[low, "RMSD to a frame (Å)"] < 0.15 < rows.loc[high, "RMSD to a frame (Å)"]
     assert np.isnan(rows["energy error (kcal/mol)"]).all()
-    assert "known (1)" in str(found.figure())
-    assert "new (1)" in str(found.figure())
+    assert [trace.name for trace in found.figure().data] == ["known (1)", "new (1)"]
 
 
 def test_the_nearest_frame_does_not_decide_but_its_basin_does(explored):
@@ -142,6 +141,10 @@ def test_the_reference_says_how_wrong_energies_are(explored):
         -error[high]
     )
     assert summary.loc["known", "minima"] == 1
+    # drawn below their energies
+    below = {trace.name: list(trace.y) for trace in found.figure().data if trace.yaxis == "y2"}
+    assert below["new (1)"] == [error[high]]
+    assert below["known (1)"] == error.drop(high).tolist()
     # itself it agrees with
     same = novelty(landscape, frames, potential, reference=Field(TILT)).table
     np.testing.assert_allclose(same["energy error (kcal/mol)"], 0, atol=1e-3)

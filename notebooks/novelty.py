@@ -114,8 +114,8 @@ print(whole.compare(landscape))
 # ## Known and new
 #
 # A minimum is *known* if the training frames nearest to it relax into it, and *new* otherwise.
-# Twenty of each, at most, are optimised anew with the reference: how far off is the relative energy,
-# and how far does the structure move?
+# Twenty of each, at most, are optimised anew with the reference: how far off is the relative
+# energy, and how far does the structure move?
 
 # %%
 novelty = landscape.novelty("half.npz", reference="peptide", sample=20)
@@ -150,7 +150,7 @@ distance.agg(["median", "max"])
 # Seen when this was run: the network left the half that it learned from, 24 of its 126 minima being
 # known and 102 new. Known ones are off by 0.43 kcal/mol on average, and 19 of 20 moved by less than
 # half an Å. Of the new ones 13 of 20 are there, most of them with energies as good; the others are
-# inventions, high in energy, that fell into something else by up to 11 kcal/mol, so that the mean is
-# 2.6. Neither distance tells the two kinds apart, and the descriptors warn least: each atom's
+# inventions, high in energy, that fell into something else by up to 11 kcal/mol, so that the mean
+# is 2.6. Neither distance tells the two kinds apart, and the descriptors warn least: each atom's
 # surroundings have been seen, new is how they go together. What is new has to be asked of the
 # reference; adding it to the training data is the next round.

@@ -1,23 +1,14 @@
 """The page in a real browser: what a person clicks is what is shown."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
+from helpers import browser as browser_module
 
 from topokrates.drawing import pagedata
 from topokrates.drawing.report import write_report
 from topokrates.landscape import Landscape
 from topokrates.molecule import Molecule, set_rotor
 from topokrates.storage.records import Link, Minimum
-
-HERE = Path(__file__).parent
-specification = importlib.util.spec_from_file_location("browser", HERE / "browser.py")
-assert specification is not None
-assert specification.loader is not None
-browser_module = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(browser_module)
 
 pytestmark = pytest.mark.skipif(browser_module.executable() is None, reason="no Chromium")
 PROVENANCE = {"name": "made up", "units": {"energy": "eV", "length": "Å"}}

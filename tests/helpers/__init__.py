@@ -1,0 +1,1 @@
+"""What several test files need: files as others write them, and a real browser."""

@@ -33,7 +33,7 @@ ATTEMPTS_PER_MINIMUM, LEAST_ATTEMPTS = 4, 20
 BATCH = 8  # attempts to a round
 UPHILL = "uphill"  # the way of a single-ended search, followed by its number
 CHEAP_BATCH = 64  # of single-ended searches whose gradients cost less than a call does
-SADDLES, SMALL = 600, 100  # single-ended searches by default, of so many minima at most
+SADDLES, SMALL = 800, 100  # single-ended searches by default, of so many minima at most
 
 
 class Connected(NamedTuple):

@@ -84,7 +84,7 @@ Saddles = Annotated[
     int | None,
     number(
         "Single-ended searches for transition states from each minimum, until so many in a row met"
-        " nothing new. [default: 600 for small clusters, else none]",
+        " nothing new. [default: 800 for small clusters, else none]",
         "--saddles",
     ),
 ]

@@ -76,7 +76,7 @@ def explore(
         connect: search transition states afterwards until the graph hangs together.
         attempts: pairs of minima to try to connect, at most; None for four times the minima found.
         saddles: single-ended searches from each minimum, until so many in a row met nothing new;
-            None for 600 for small clusters, which completes their networks, else none.
+            None for 800 for small clusters, which completes their networks, else none.
         long_range_cutoff, dtype, device, threads: see `models.load`.
         progress: who is told.
 

@@ -72,9 +72,8 @@ def novelty_figure(found: Novelty) -> go.Figure:
     if judged:
         figure.update_yaxes(title=error, row=2)
         figure.add_hline(y=0, line={"color": "grey", "width": 1}, layer="below", row=2, col=1)  # pyright: ignore[reportArgumentType]
-    figure.update_xaxes(
-        title="symmetric RMSD to the nearest training frame (Å)", **({"row": 2} if judged else {})
-    )
+    title = "symmetric RMSD to the nearest training frame (Å)"
+    figure.update_xaxes(title=title, row=2 if judged else None)
     return figure
 
 

@@ -96,12 +96,12 @@ def climb(
             begun = _begin(function, inputs, x, d, fresh)
             state = begun if state is None else _replace(state, begun, fresh)
         assert state is not None
-        state = _run(function, inputs, state)
-        ended = np.asarray(state.ended)
+        state = done = _run(function, inputs, state)
+        ended = np.asarray(done.ended)
         for lane, index in enumerate(indices):
             if index is not None and ended[lane]:
-                x, mode = (np.array(v[lane]) for v in (state.positions, state.mode))
-                steps, rested = int(state.steps[lane]), bool(state.largest[lane] <= RESTED)
+                x, mode = (np.array(v[lane]) for v in (done.positions, done.mode))
+                steps, rested = int(done.steps[lane]), bool(done.largest[lane] <= RESTED)
                 tops[index], indices[lane] = Top(x, mode, steps, rested), None
     return [tops[k] for k in range(len(tasks))]
 

@@ -50,7 +50,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
             "method": options.method,
             "steps": options.steps,
             "batch": options.batch,
-            "learning_rate": options.learning_rate,
+            **({"learning_rate": options.learning_rate} if options.learning_rate else {}),
             "weight_decay": options.weight_decay,
         },
         "run": {"name": name, "validate_every": max(100, options.steps // 100)},
@@ -118,7 +118,7 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--cutoff", type=float, default=5.0, help="Å")
     parser.add_argument("--method", default="muon", choices=["adam", "muon"])
-    parser.add_argument("--learning-rate", type=float, default=5e-3, help="1e-3 suits adam")
+    parser.add_argument("--learning-rate", type=float, default=None)
     parser.add_argument("--weight-decay", type=float, default=0.0)
     parser.add_argument("--energy", type=float, default=0.1, help="weight of energies, of 1")
     parser.add_argument("--replicas", type=int, default=20)

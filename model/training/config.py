@@ -134,11 +134,12 @@ class Optimiser(Section):
 
     Attributes:
         method: "adam", with decoupled weight decay, or "muon": the momentum of matrices made
-            orthogonal (Jordan et al. 2024, scaled as in Liu et al., arXiv:2502.16982, so that the
-            same learning rates serve), and Adam for all else.
+            orthogonal (Jordan et al. 2024, scaled as in Liu et al., arXiv:2502.16982), and Adam for
+            all else.
         steps: in all.
         batch: structures per step.
-        learning_rate: the highest.
+        learning_rate: the highest; None for 5e-3 with muon, 1e-3 with adam. To fine-tune weights
+            without forgetting much, give less.
         schedule: "cosine" falls to a hundredth at the last step, "exponential" by `decay` every
             100,000 steps (0.7 in Frank et al. 2024), "constant" stays.
         warmup: steps from zero to the highest rate.
@@ -147,16 +148,21 @@ class Optimiser(Section):
         ema: decay of the average per step; 0 for none.
     """
 
-    method: Literal["adam", "muon"] = "adam"
+    method: Literal["adam", "muon"] = "muon"
     steps: AtLeastOne = 100_000
     batch: AtLeastOne = 10
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive | None = None
     schedule: Literal["cosine", "exponential", "constant"] = "cosine"
     decay: Annotated[float, Field(gt=0, le=1)] = 0.7
     warmup: Count = 1_000
     weight_decay: Weight = 0.0
     clip: Positive = 10.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+
+    @property
+    def highest_rate(self) -> float:
+        """The learning rate after the warmup."""
+        return self.learning_rate or {"adam": 1e-3, "muon": 5e-3}[self.method]
 
 
 class Run(Section):

@@ -1,6 +1,6 @@
 """Steps of gradient descent: `init` makes a `State`, `step` the next one.
 
-Adam with a schedule and a limit on the gradient's norm (optax), a running average of the
+Muon or Adam with a schedule and a limit on the gradient's norm (optax), a running average of the
 parameters, which is what is measured and kept. On several devices the batch is divided among them
 and the parameters are everywhere; what is computed is the same.
 """
@@ -83,7 +83,7 @@ def random_parameters(module: SO3krates, seed: int) -> dict[str, Any]:
 
 def schedule(settings: Optimiser) -> optax.Schedule:
     """The learning rate by step; see `config.Optimiser`."""
-    high, warmup, steps = settings.learning_rate, settings.warmup, settings.steps
+    high, warmup, steps = settings.highest_rate, settings.warmup, settings.steps
     warmup = min(warmup, steps // 10)
     if settings.schedule == "cosine":
         after = optax.cosine_decay_schedule(high, max(steps - warmup, 1), alpha=0.01)

@@ -248,6 +248,9 @@ def test_the_learning_rate_follows_its_schedule():
     assert float(rate(0)) == 0
     assert float(rate(50)) == pytest.approx(1e-2)
     assert float(rate(1000)) == pytest.approx(1e-4)
+    # each method has one of its own
+    assert float(schedule(config.Optimiser(warmup=50))(50)) == pytest.approx(5e-3)
+    assert float(schedule(config.Optimiser(warmup=50, method="adam"))(50)) == pytest.approx(1e-3)
     slow = config.Optimiser(steps=10**6, warmup=0, schedule="exponential", learning_rate=1e-2)
     assert float(schedule(slow)(100_001)) == pytest.approx(7e-3, rel=1e-3)
 

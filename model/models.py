@@ -18,7 +18,6 @@ PRECISIONS = ("float32", "float64")
 # Relative to tblite's own default of 1: at 0.01 forces repeat to 1e-6 eV/Å, which the certificate
 # (1e-4 eV/Å) and differences of forces (Hessians) need.
 TBLITE_ACCURACY = 0.01
-HOST_DEVICES = "xla_force_host_platform_device_count"
 TBLITE_METHODS = ("GFN2-xTB", "GFN1-xTB", "IPEA1-xTB")
 
 
@@ -100,20 +99,16 @@ def names() -> list[str]:
 def devices(name: str | None, threads: int | None) -> list[Any]:
     """All jax devices of a kind, for work that can be divided among them.
 
-    On a CPU each of so many threads (by default one per core) is one. Takes effect only before jax
-    computes for the first time.
+    A CPU is one, with so many threads (by default one per core), which takes effect only before jax
+    computes for the first time: that one divides the arithmetic of a batch is half as fast again as
+    that each of two has half of the batch and moves all parameters.
 
     Raises:
         InputError: for a kind that is not here, or no thread.
     """
     if threads is not None and threads < 1:
         raise InputError(f"{threads} threads: give at least 1")
-    count = threads or cores.available()
-    # each of them has one thread, and one structure at a time in its cache
-    flags = os.environ.get("XLA_FLAGS", "")
-    if HOST_DEVICES not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --{HOST_DEVICES}={count}".strip()
-    cores.limit(count)
+    cores.limit(threads or cores.available())
     _device(name)
     import jax
 

@@ -1,5 +1,6 @@
 """`topokrates train` as a user meets it: what it refuses, and kill -9."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -81,10 +82,14 @@ def test_devices_share_batches_and_change_nothing(folder, method):
     text = CONFIG.format(steps=40).replace("[optimiser]", f'[optimiser]\nmethod = "{method}"')
     (folder / "small.toml").write_text(text)
     found = []
-    for threads in (1, 2, 4, 3):  # three do not divide a batch of four: one is taken
-        out = f"on{threads}"
+    for count in (1, 2, 4, 3):  # three do not divide a batch of four: two are taken
+        out = f"on{count}"
+        flags = f"--xla_force_host_platform_device_count={count}"
         subprocess.run(
-            [*COMMAND, "--threads", str(threads), "-o", out], check=True, stdout=subprocess.DEVNULL
+            [*COMMAND, "-o", out],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env=os.environ | {"XLA_FLAGS": flags},
         )
         found.append(flatten(weights.load(folder / out / "last.safetensors").params))
     for other in found[1:]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from topokrates.model.layout import Edges, Pairs
@@ -33,15 +34,22 @@ def weigh(
         filters: of each pair, the same in both directions, S + (F,).
         heads: H; the channels of one stand side by side.
         sparing: whether the gradient reads the atoms again. That of a loss, which is a gradient of
-            a gradient, would read them too often; what training takes is a sixth faster without.
+            a gradient, would read them too often; training then goes without, and sums channels by
+            a product of matrices, which keeps them in one axis: a third faster.
 
     Returns:
         S + (H,) of the receivers and, of mutual pairs, of the senders.
     """
+    if isinstance(pairs.listed, Edges) and not sparing:
+        (q_i, q_j), (k_i, k_j) = pairs.ends(queries), pairs.ends(keys)
+        width = queries.shape[-1] // heads
+        of_head = jnp.asarray(np.repeat(np.eye(heads), width, axis=0), queries.dtype)
+        products = q_i * filters * k_j, q_j * filters * k_i
+        return [jnp.dot(each, of_head, precision=PRECISION) for each in products]
     # an axis of heads, not an index divided by their width: only the former is vectorised
     q, w, k = (_split(values, heads) for values in (queries, filters, keys))
     if isinstance(pairs.listed, Edges):
-        return list((_weigh if sparing else _weights)(q, w, k, pairs.listed, pairs.nothing))
+        return list(_weigh(q, w, k, pairs.listed, pairs.nothing))
     (q_i, _), (_, k_j) = pairs.ends(q), pairs.ends(k)
     return [jnp.sum(q_i * w * k_j, axis=-1)]
 

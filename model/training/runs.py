@@ -42,6 +42,7 @@ from topokrates.model.training.trainer import (
 
 CHECKPOINT, HISTORY = "checkpoint.npz", "history.csv"
 BEST, LAST = "best.safetensors", "last.safetensors"
+BARREN = 300  # steps passed over in a row that end a run
 PATIENCE = 60.0  # s: a checkpoint is never older, however long steps take
 
 
@@ -148,6 +149,7 @@ class _Run:
         self.history: list[dict[str, float]] = []
         self.best, self.best_loss = None, np.inf
         self.done, self.losses = 0, [0.0, 0]  # sum and number since the last row
+        self.barren = 0  # steps in a row that were passed over
 
     def go(self, params: Any) -> Trained:
         optimiser, housekeeping = self.settings.optimiser, self.settings.run
@@ -165,10 +167,7 @@ class _Run:
             batch = self.train[which].take(rows, size)
             state, info = self.run.step(state, self.done, batch)
             self.done += 1
-            if np.isfinite(value := float(info.loss)):
-                self.losses = [self.losses[0] + value, self.losses[1] + 1]
-            else:
-                self.progress.note(f"step {self.done}: a gradient that is not finite, passed over")
+            self._look(float(info.loss), float(info.gradient))
             last = self.done == steps
             if last or self.done % housekeeping.validate_every == 0:
                 self._measure(state)
@@ -178,6 +177,20 @@ class _Run:
                 saved = time.monotonic()
             self.progress.advance(self.done, self._message())
         return self._finish()
+
+    def _look(self, loss: float, gradient: float) -> None:
+        """Counts what a step's loss was, or that it was passed over; raises InputError if all are."""
+        if np.isfinite(gradient) and np.isfinite(loss):
+            self.losses, self.barren = [self.losses[0] + loss, self.losses[1] + 1], 0
+            return
+        self.barren += 1
+        if self.barren == 1:
+            self.progress.note(f"step {self.done}: a gradient that is not finite, passed over")
+        if self.barren == BARREN:
+            raise InputError(
+                f"{self.folder}: {BARREN} steps in a row had no finite gradient:"
+                " lower the learning rate, or begin with other weights"
+            )
 
     def _begin(self, params: Any) -> State:
         """A new state, or that of the folder's checkpoint."""

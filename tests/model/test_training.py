@@ -15,7 +15,7 @@ from topokrates.model.network import NetworkForceField
 from topokrates.model.parameters import build, flatten
 from topokrates.model.progress import Silent
 from topokrates.model.so3krates import SO3krates
-from topokrates.model.training import batches, config, data, references
+from topokrates.model.training import batches, config, data, references, runs
 from topokrates.model.training import trainer as trainers
 from topokrates.model.training.accuracy import errors, predictions
 from topokrates.model.training.batches import epoch, in_order, sort
@@ -331,6 +331,38 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(trained, monkeypatch, a
     assert (out / "history.csv").read_text() == (whole.folder / "history.csv").read_text()
     # and a finished one has nothing left to do
     assert train(settings(), out).history == whole.history
+
+
+def test_a_run_whose_gradients_are_never_finite_says_so_and_ends(trained, monkeypatch):
+    folder, _ = trained
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(runs, "BARREN", 3)
+    made = runs.trainer
+
+    def broken(*arguments):
+        machine = made(*arguments)
+
+        def step(state, number, batch):
+            state, info = machine.step(state, number, batch)
+            return state, info._replace(gradient=np.float32(np.nan) if number > 1 else info.gradient)
+
+        return machine._replace(step=step)
+
+    monkeypatch.setattr(runs, "trainer", broken)
+    said = Notes()
+    with pytest.raises(InputError, match="3 steps in a row had no finite gradient"):
+        train(settings(), folder / "broken", said)
+    assert [note for note in said.notes if "passed over" in note] == [
+        "step 3: a gradient that is not finite, passed over"
+    ]
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, line):
+        self.notes.append(line)
 
 
 def test_the_command_prints_what_the_run_came_to(trained, monkeypatch, capsys):

@@ -344,7 +344,9 @@ def test_a_run_whose_gradients_are_never_finite_says_so_and_ends(trained, monkey
 
         def step(state, number, batch):
             state, info = machine.step(state, number, batch)
-            return state, info._replace(gradient=np.float32(np.nan) if number > 1 else info.gradient)
+            return state, info._replace(
+                gradient=np.float32(np.nan) if number > 1 else info.gradient
+            )
 
         return machine._replace(step=step)
 

@@ -179,7 +179,7 @@ class _Run:
         return self._finish()
 
     def _look(self, loss: float, gradient: float) -> None:
-        """Counts what a step's loss was, or that it was passed over; raises InputError if all are."""
+        """Adds up losses of steps; raises InputError where one after the other is passed over."""
         if np.isfinite(gradient) and np.isfinite(loss):
             self.losses, self.barren = [self.losses[0] + loss, self.losses[1] + 1], 0
             return

@@ -58,7 +58,8 @@ def test_errors_are_those_that_were_put_in():
     assert json.loads(json.dumps(told.to_dict()))["errors"]["frames"] == 2
 
 
-def test_without_references_constants_of_the_elements_do_not_count():
+@pytest.mark.parametrize("own", [None, {1: -13.0, 8: -2000.0}])
+def test_without_references_constants_of_the_elements_do_not_count(own):
     """Labels of another zero: -1 per hydrogen, -7 per oxygen, and an error of one frame."""
     rng = np.random.default_rng(0)
     frames, results = [], []
@@ -68,7 +69,7 @@ def test_without_references_constants_of_the_elements_do_not_count():
         z = Atoms(symbols).numbers
         frames.append(labelled(symbols, energy - np.sum(z == 1) - 7.0 * np.sum(z == 8), forces))
         results.append(found(k, frames[-1], energy, forces))
-    told = compare(frames, results)
+    told = compare(frames, results, own)  # or with those of another method
     assert told is not None
     assert told.aligned == "elements"
     np.testing.assert_allclose(told.energy_errors, 0, atol=1e-9)

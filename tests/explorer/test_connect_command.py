@@ -40,7 +40,7 @@ def lj6(searched, tmp_path):
 
 
 def test_it_connects_and_says_what_it_did(connect, lj6):
-    first = connect(lj6, "--saddles", 20, "--json")
+    first = connect(lj6, "--saddles", 100, "--json")
     assert first.code == 0
     done = json.loads(first.out)
     assert set(done) == KEYS
@@ -64,10 +64,10 @@ def test_it_connects_and_says_what_it_did(connect, lj6):
     assert done["gradient_calls"] > 0
     assert done["hessian_vector_products"] > 0
     # again: nothing is left to do
-    again = json.loads(connect(lj6, "--saddles", 20, "--json").out)
+    again = json.loads(connect(lj6, "--saddles", 100, "--json").out)
     assert again == dict.fromkeys(KEYS, 0) | {"connected_components": 1}
     # for people: the landscape, and one line on this call
-    told = connect(lj6, "--saddles", 20)
+    told = connect(lj6, "--saddles", 100)
     assert told.code == 0
     assert told.out.endswith("this call: 0 attempts, 0 new transition states, 0 new minima\n")
     with Landscape.open(lj6) as landscape:

@@ -1,0 +1,78 @@
+"""Landscapes of one molecule, judged by a reference that is too slow to explore with.
+
+    PYTHONPATH=benchmarks/peptide python benchmarks/teacher.py --reference ase:aiqm2:AIQM2 \\
+        landscapes/Ac-Ala-NHMe-*.db
+
+The minima of all landscapes, or the lowest of each, are relaxed on the reference and certified
+there; what they become are the reference's minima. Each landscape is then compared with these:
+how many it has, how many it invents, and errors of relative energies.
+"""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ALIKE = 0.1  # Å: of starts that lie so close one is enough
+
+
+def lowest(path: Path, most: int | None) -> Any:
+    """The landscape of a database, with so many of its lowest minima alone."""
+    from topokrates import Landscape
+
+    whole = Landscape.open(path)
+    part = Landscape.create(whole.molecule, whole.provenance, matcher=whole.matcher)
+    part.store.fill(whole.minimum_list[:most], [], [])
+    return part
+
+
+def relaxed(landscapes: list[Any], reference: str, database: Path | None, progress: Any) -> Any:
+    """The landscape of what the minima become on the reference."""
+    from topokrates import Landscape
+    from topokrates.exploration import potential_of
+    from topokrates.quench import Quencher
+
+    first = landscapes[0]
+    starts: list[np.ndarray] = []
+    for landscape in landscapes:
+        for minimum in landscape.minimum_list:
+            x = minimum.positions
+            if not any(first.matcher.rmsd(x, other) < ALIKE for other in starts):
+                starts.append(x)
+    potential = potential_of(first.molecule, reference)
+    found = Landscape.create(first.molecule, potential.provenance(), database, first.matcher)
+    quencher, outcomes = Quencher(found, potential), Counter()
+    progress.stage("reference", len(starts))
+    for count, end in enumerate(quencher.descend(starts, lanes=1)):
+        outcomes[quencher.settle(end.positions, end.energy, end.status).outcome] += 1
+        progress.advance(count + 1, f"{len(found)} minima")
+    print(f"{len(starts)} starts on {reference}: {dict(outcomes)}", flush=True)
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("landscapes", nargs="+", type=Path, help="databases of one molecule")
+    parser.add_argument("--reference", default="ase:aiqm2:AIQM2", help="a model, as for explore")
+    parser.add_argument("--most", type=int, help="so many of the lowest minima of each")
+    parser.add_argument("--database", type=Path, help="where the reference's minima are kept")
+    options = parser.parse_args()
+
+    from topokrates.cli import terminal
+
+    begin = time.perf_counter()
+    landscapes = [lowest(path, options.most) for path in options.landscapes]
+    with terminal.progress() as progress:
+        reference = relaxed(landscapes, options.reference, options.database, progress)
+    for path, landscape in zip(options.landscapes, landscapes, strict=True):
+        print(f"{path.stem}: {reference.compare(landscape)}", flush=True)
+    print(f"{time.perf_counter() - begin:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

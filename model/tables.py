@@ -108,7 +108,7 @@ class _Filters:
         keys = [attention[f"{kind}_key"] for kind in KINDS]
         matrices = [*scaled, *keys, attention["feature_value"]]
         hidden = [net["spherical_0"] for net in nets]
-        by_direction = block_diag(*(net["spherical_1"]["kernel"] for net in nets))
+        by_direction = np.asarray(block_diag(*(net["spherical_1"]["kernel"] for net in nets)))
         return {
             "attention": {"kernel": np.hstack([_one_matrix(matrix) for matrix in matrices])},
             "spherical": {

@@ -141,7 +141,7 @@ class Attention(nn.Module):
             q, k = (of_heads(heads, f"{kind}_{name}") for name in ("query", "key"))
             w = by_distance[which] + terms[which][1]
             scale = (geometry.cut / norm(self.message_norm, features, heads))[..., None]
-            return [sums * scale for sums in products.weigh(pairs, q, w, k, [heads], sparing=False)]
+            return [sums * scale for sums in products.weigh(pairs, q, w, k, heads, sparing=False)]
 
         weights = zip(alpha(0), alpha(1), strict=True)
         forth, *back = (Weights(*pair) for pair in weights)
@@ -150,31 +150,35 @@ class Attention(nn.Module):
 
 
 class CompactAttention(nn.Module):
-    """`Attention` with the radial networks as linear maps of what they span.
-
-    What the features and chi need stands side by side, one product of matrices for both.
-    """
+    """`Attention` with the radial networks as linear maps of what they span."""
 
     heads: int
     degrees: Sequence[int]
+    message_norm: float | None
 
     @nn.compact
     def __call__(self, x: Array, chi: Array, geometry: Geometry) -> tuple[Array, Array]:
         features, pairs = x.shape[-1], geometry.pairs
         invariants = _invariants(chi, pairs, self.degrees, x.dtype)
 
-        # the norms are in the queries
-        given = dense(5 * features, "attention", use_bias=False)(x)
-        q, k, values = jnp.split(given, (2 * features, 4 * features), axis=-1)
-        hidden = nn.silu(dense(2 * (features // 4), "spherical")(invariants))
-        known = jnp.concatenate([geometry.basis, hidden], axis=-1)
-        w = dense(2 * features, "filter")(known)
-        heads = self.heads, len(self.degrees)
-        alphas = products.weigh(pairs, q, w, k, heads)
-        forth, *back = (
-            Weights(*jnp.split(alpha * geometry.cut[..., None], heads[:1], axis=-1))
-            for alpha in alphas
+        def of_heads(name: str) -> Array:
+            return dense(features, name, use_bias=False)(x)
+
+        def alpha(heads: int, kind: str) -> list[Array]:
+            # the norm is in the query
+            q, k = of_heads(f"{kind}_query"), of_heads(f"{kind}_key")
+            hidden = nn.silu(dense(features // 4, f"{kind}_spherical")(invariants))
+            known = jnp.concatenate([geometry.basis, hidden], axis=-1)
+            w = dense(features, f"{kind}_filter")(known)
+            sums = products.weigh(pairs, q, w, k, heads)
+            return [each * geometry.cut[..., None] for each in sums]
+
+        of_features, of_degrees = (
+            alpha(self.heads, "feature"),
+            alpha(len(self.degrees), "euclidean"),
         )
+        forth, *back = (Weights(*pair) for pair in zip(of_features, of_degrees, strict=True))
+        values = of_heads("feature_value")
         return send(geometry, forth, back[0] if back else None, values, self.degrees)
 
 

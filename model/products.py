@@ -8,7 +8,7 @@ same reading and store it after all; indices plus 1, 2, 3 times nothing are not 
 Both functions can be differentiated backwards any number of times, and forwards after that.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -24,42 +24,34 @@ DENSE = 384
 
 
 def weigh(
-    pairs: Pairs,
-    queries: Array,
-    filters: Array,
-    keys: Array,
-    heads: Sequence[int],
-    sparing: bool = True,
+    pairs: Pairs, queries: Array, filters: Array, keys: Array, heads: int, sparing: bool = True
 ) -> list[Array]:
     """alpha = sum over the channels of a head of q_i w k_j.
 
     Args:
         pairs: S is their shape.
-        queries, keys: of each atom, (N, C).
-        filters: of each pair, the same in both directions, S + (C,).
-        heads: into how many heads each equal part of the channels is divided; those of a head
-            stand side by side.
+        queries, keys: of each atom, (N, F).
+        filters: of each pair, the same in both directions, S + (F,).
+        heads: H; the channels of one stand side by side.
         sparing: whether the gradient reads the atoms again. That of a loss, which is a gradient of
             a gradient, would read them too often; training then goes without.
 
     Returns:
-        S + (sum of heads,) of the receivers and, of mutual pairs, of the senders.
+        S + (H,) of the receivers and, of mutual pairs, of the senders.
     """
     if isinstance(pairs.listed, Edges):
         # a product of matrices keeps all channels in one axis, which is worth more than it costs
-        of_head = jnp.asarray(_of_head(queries.shape[-1], tuple(heads)), queries.dtype)
+        of_head = jnp.asarray(
+            np.repeat(np.eye(heads), queries.shape[-1] // heads, axis=0), queries.dtype
+        )
         if sparing:
             return list(_weigh(queries, filters, keys, of_head, pairs.listed, pairs.nothing))
         (q_i, q_j), (k_i, k_j) = pairs.ends(queries), pairs.ends(keys)
         return [_sums(q_i * filters * k_j, of_head), _sums(q_j * filters * k_i, of_head)]
-    parts = [jnp.split(values, len(heads), axis=-1) for values in (queries, filters, keys)]
-    alphas = []
-    for q, w, k, count in zip(*parts, heads, strict=True):
-        # an axis of heads, not an index divided by their width: only the former is vectorised
-        q, w, k = (_split(values, count) for values in (q, w, k))
-        (q_i, _), (_, k_j) = pairs.ends(q), pairs.ends(k)
-        alphas.append(jnp.sum(q_i * w * k_j, axis=-1))
-    return [jnp.concatenate(alphas, axis=-1)]
+    # an axis of heads, not an index divided by their width: only the former is vectorised
+    q, w, k = (_split(values, heads) for values in (queries, filters, keys))
+    (q_i, _), (_, k_j) = pairs.ends(q), pairs.ends(k)
+    return [jnp.sum(q_i * w * k_j, axis=-1)]
 
 
 def send(pairs: Pairs, forth: Array, back: Array | None, values: Array) -> Array:
@@ -99,14 +91,6 @@ def _reader(edges: Edges, nothing: Array) -> Callable[[int, Array, int], Array]:
 
 def _split(values: Array, heads: int) -> Array:
     return values.reshape(*values.shape[:-1], heads, -1)
-
-
-def _of_head(channels: int, heads: tuple[int, ...]) -> np.ndarray:
-    """1 where a channel belongs to a head, (C, sum of heads)."""
-    part = channels // len(heads)
-    owner = [np.arange(part) // (part // count) for count in heads]
-    first = np.cumsum([0, *heads[:-1]])
-    return np.eye(sum(heads))[np.concatenate([k + o for k, o in zip(first, owner, strict=True)])]
 
 
 def _sums(values: Array, matrix: Array) -> Array:

@@ -267,7 +267,7 @@ class SO3krates(nn.Module):
             return Attention(self.heads, self.degrees, self.message_norm, parent=None)
         if first:
             return FirstAttention(self.heads, self.degrees, self.cutoff, parent=None)
-        return CompactAttention(self.heads, self.degrees, parent=None)
+        return CompactAttention(self.heads, self.degrees, self.message_norm, parent=None)
 
 
 def initial_features(

@@ -9,7 +9,6 @@ parameters that are stored.
 from typing import Any
 
 import numpy as np
-from scipy.linalg import block_diag
 
 from topokrates.model import radial, splines
 from topokrates.model.attention import norm
@@ -102,26 +101,19 @@ class _Filters:
         """Parameters of a `CompactAttention`."""
         attention, a = self.layers[layer], self.architecture
         features = a["features"]
-        nets = [attention[f"{kind}_filter"] for kind in KINDS]
-        queries = [attention[f"{kind}_query"] for kind in KINDS]
-        scaled = [query / norm(a["message_norm"], features, len(query)) for query in queries]
-        keys = [attention[f"{kind}_key"] for kind in KINDS]
-        matrices = [*scaled, *keys, attention["feature_value"]]
-        hidden = [net["spherical_0"] for net in nets]
-        by_direction = np.asarray(block_diag(*(net["spherical_1"]["kernel"] for net in nets)))
-        return {
-            "attention": {"kernel": np.hstack([_one_matrix(matrix) for matrix in matrices])},
-            "spherical": {
-                name: np.concatenate([each[name] for each in hidden], axis=-1)
-                for name in ("kernel", "bias")
-            },
-            "filter": {
-                "kernel": np.vstack([radial_map, by_direction]),
-                "bias": np.concatenate(
-                    [net["spherical_1"]["bias"] + net["radial_1"]["bias"] for net in nets]
-                ),
-            },
-        }
+        parameters: dict[str, Any] = {}
+        for i, kind in enumerate(KINDS):
+            net, query = attention[f"{kind}_filter"], attention[f"{kind}_query"]
+            own = radial_map[:, i * features : (i + 1) * features]
+            parameters[f"{kind}_spherical"] = net["spherical_0"]
+            parameters[f"{kind}_filter"] = {
+                "kernel": np.vstack([own, net["spherical_1"]["kernel"]]),
+                "bias": net["spherical_1"]["bias"] + net["radial_1"]["bias"],
+            }
+            query = query / norm(a["message_norm"], features, len(query))
+            parameters[f"{kind}_query"] = _one_matrix(query)
+            parameters[f"{kind}_key"] = _one_matrix(attention[f"{kind}_key"])
+        return parameters | {"feature_value": _one_matrix(attention["feature_value"])}
 
     def first_attention(self, embedded: np.ndarray, intervals: int) -> dict[str, Any]:
         """Parameters of a `FirstAttention`; embedded is x of each kind of atom, (T, F)."""
@@ -147,19 +139,19 @@ class _Filters:
         pair_table = np.concatenate([forth, forth.transpose(1, 0, 2, 3)], axis=-1)
         return {
             "pair_table": pair_table,
-            "feature_value": {"kernel": _one_matrix(attention["feature_value"])},
+            "feature_value": _one_matrix(attention["feature_value"]),
         }
 
 
-def _one_matrix(kernel: np.ndarray) -> np.ndarray:
-    """A matrix (F, F) for per-head matrices (heads, D, D).
+def _one_matrix(kernel: np.ndarray) -> dict[str, np.ndarray]:
+    """A linear layer for per-head matrices (heads, D, D).
 
     One product of matrices is faster than a small one per head, zeros and all.
     """
     heads, width, _ = kernel.shape
     full = np.zeros((heads, width, heads, width))
     full[np.arange(heads), :, np.arange(heads)] = kernel
-    return full.reshape(heads * width, heads * width)
+    return {"kernel": full.reshape(heads * width, heads * width)}
 
 
 def _as_float64(tree: Any) -> Any:

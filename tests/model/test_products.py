@@ -48,7 +48,7 @@ def ends(pairs):
 def energy(pairs, sparing, q, w, k):
     """Both functions in a row; w of all pairs, (N, N, F)."""
     i, j = ends(pairs)
-    alphas = products.weigh(pairs, q, w[i, j], k, [HEADS], sparing=sparing)
+    alphas = products.weigh(pairs, q, w[i, j], k, HEADS, sparing=sparing)
     alphas = [jnp.where(pairs.mask[..., None], alpha, 0) for alpha in alphas]
     sums = products.send(pairs, alphas[0], alphas[1] if pairs.mutual else None, k)
     return jnp.sum(jnp.sin(sums) + 0.1 * sums**2)
@@ -89,20 +89,3 @@ def test_sums_and_their_derivatives_are_those_of_the_definition(pairs, arrays, s
     expected = in_all_orders(lambda *a: definition(near, *a))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10 * np.abs(other).max())
-
-
-@pytest.mark.parametrize("sparing", [True, False])
-def test_each_part_of_the_channels_has_its_own_heads(pairs, arrays, sparing):
-    i, j = ends(pairs)
-    heads = HEADS, F
-
-    def weigh(q, w, k, heads):
-        return products.weigh(pairs, q, w[i, j], k, heads, sparing=sparing)
-
-    q, w, k = arrays
-    other = k, 2 * w, q + k
-    found = weigh(*(jnp.concatenate(both, -1) for both in zip(arrays, other, strict=True)), heads)
-    parts = zip(weigh(q, w, k, heads[:1]), weigh(*other, heads[1:]), strict=True)
-    assert len(found) == (2 if pairs.mutual else 1)
-    for one, both in zip(found, parts, strict=True):
-        np.testing.assert_allclose(one, jnp.concatenate(both, -1), rtol=1e-12)

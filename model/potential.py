@@ -17,11 +17,10 @@ from threading import Lock
 from typing import Any, NamedTuple, Protocol, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from topokrates.model import cores, programs
+from topokrates.model import cores, kernels, programs
 
 Device = Any  # a jax.Device or None; jax gives type checkers no name for it
 
@@ -223,7 +222,9 @@ class CompiledPotential(Potential):
         # what is not finite stays so; and it could not be sorted into neighbours
         sound = np.isfinite(positions).all(axis=(1, 2))
         lanes = np.flatnonzero(sound if active is None else sound & active)
-        for chunk, (energy, gradient) in self._map(_energies_and_gradients, lanes, positions):
+        for chunk, (energy, gradient) in self._map(
+            kernels.energies_and_gradients, lanes, positions
+        ):
             energies[chunk], forces[chunk] = energy, -gradient
         return energies, forces[:, : len(self.numbers)]
 
@@ -239,7 +240,7 @@ class CompiledPotential(Potential):
             for lane, product in zip(lanes, self._side_by_side(product_of, lanes), strict=True):
                 products[lane] = product
         else:
-            for chunk, (product,) in self._map(_products, lanes, positions, vectors):
+            for chunk, (product,) in self._map(kernels.products, lanes, positions, vectors):
                 products[chunk] = product
         return products[:, : len(self.numbers)]
 
@@ -277,7 +278,7 @@ class CompiledPotential(Potential):
         x = positions[lane : lane + 1]
         lists = jax.tree.map(lambda leaf: leaf[0], self.listed(np.array([lane]), x))
         count = np.int32(len(directions))
-        found = self._run(_times_hessian, (width,), lists, x[0], padded, count)
+        found = self._run(kernels.times_hessian, (width,), lists, x[0], padded, count)
         return np.asarray(found)[: len(directions)]
 
     def _padded(self, array: np.ndarray) -> np.ndarray:
@@ -373,38 +374,6 @@ class CompiledPotential(Potential):
     def listed(self, lanes: np.ndarray, positions: np.ndarray) -> Any:
         """Lists of pairs of padded structures (B, N, 3), for `function`."""
         return self._lists(lanes, positions) if self._lists else {}
-
-
-def _energies_and_gradients(function, inputs, lists, positions):
-    def energy(x, lists):
-        return function(inputs, x, lists)
-
-    gradient = jax.value_and_grad(energy)
-    if len(positions) > 1:
-        return jax.vmap(gradient)(positions, lists)
-    # one lane alone: an axis of length 1 costs 16 of 537 kernels, for indices that name the lane
-    found = gradient(positions[0], jax.tree.map(lambda leaf: leaf[0], lists))
-    return jax.tree.map(lambda leaf: leaf[None], found)
-
-
-def _products(function, inputs, lists, positions, vectors):
-    def product(x, v, lists):
-        gradient = jax.grad(lambda y: function(inputs, y, lists))
-        return jax.jvp(gradient, (x,), (v,))[1]
-
-    return (jax.vmap(product)(positions, vectors, lists),)
-
-
-def _times_hessian(function, width, inputs, lists, x, directions, count):
-    """The Hessian at x times the first `count` directions, `width` of them at a time."""
-    _, push = jax.linearize(jax.grad(lambda y: function(inputs, y, lists)), x)
-    blocks = directions.reshape(-1, width, *x.shape)
-
-    def push_block(k, products):
-        return products.at[k].set(jax.vmap(push)(blocks[k]))
-
-    products = jax.lax.fori_loop(0, -(-count // width), push_block, jnp.zeros_like(blocks))
-    return products.reshape(directions.shape)
 
 
 _LANES_FOUND: dict[tuple[Any, ...], int] = {}

@@ -6,6 +6,7 @@ from dataclasses import replace
 import ase.io
 import numpy as np
 import pytest
+from helpers.stopping import Stopper
 from scipy.spatial.transform import Rotation
 
 from topokrates.dynamics.integrators import ENSEMBLES, Ensemble, System, integrator
@@ -14,7 +15,6 @@ from topokrates.dynamics.starts import starts_of
 from topokrates.model.errors import InputError
 from topokrates.model.models import load
 from topokrates.model.potential import ELECTRONVOLT, REDUCED, Potential
-from topokrates.model.progress import Silent
 from topokrates.molecule import Molecule
 
 STIFFNESS = 3.0  # of the springs
@@ -198,15 +198,6 @@ def test_nose_hoover_keeps_the_temperature(cluster):
 
 
 # --- runs ---------------------------------------------------------------------------------------
-
-
-class Stopper(Silent):
-    def __init__(self, at):
-        self.at = at
-
-    def advance(self, done, message=""):
-        if done == self.at:
-            raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("kind", ["langevin", "nose-hoover"])

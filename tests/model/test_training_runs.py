@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from helpers.stopping import Stopper
 from helpers.training import module, settings
 
 from topokrates.cli.app import main
@@ -17,15 +18,6 @@ from topokrates.model.training.accuracy import predictions
 from topokrates.model.training.batches import sort
 from topokrates.model.training.runs import train
 from topokrates.model.training.trainer import trainer
-
-
-class Stopper(Silent):
-    def __init__(self, at):
-        self.at = at
-
-    def advance(self, done, message=""):
-        if done == self.at:
-            raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="session")

@@ -62,10 +62,18 @@ def main() -> int:
     parser.add_argument("--database", type=Path, help="where the reference's minima are kept")
     options = parser.parse_args()
 
+    from topokrates import InputError
     from topokrates.cli import terminal
+    from topokrates.provenance import refuse_other_molecule
 
     begin = time.perf_counter()
     landscapes = [lowest(path, options.most) for path in options.landscapes]
+    ours = landscapes[0].molecule.to_json()
+    for path, landscape in zip(options.landscapes, landscapes, strict=True):
+        try:  # before the work of hours
+            refuse_other_molecule(path, landscape.molecule.to_json(), ours)
+        except InputError as error:
+            parser.error(str(error))
     with terminal.progress() as progress:
         reference = relaxed(landscapes, options.reference, options.database, progress)
     for path, landscape in zip(options.landscapes, landscapes, strict=True):

@@ -23,7 +23,7 @@ from jax import Array
 
 from topokrates.model import products, splines
 from topokrates.model.layout import Pairs
-from topokrates.model.products import PRECISION
+from topokrates.model.linear import PRECISION, dense
 from topokrates.model.spherical import contract, degree_matrix
 
 
@@ -58,11 +58,6 @@ class Weights(NamedTuple):
 
     features: Array
     degrees: Array
-
-
-def dense(features: int, name: str, use_bias: bool = True) -> nn.Dense:
-    """A linear layer in full precision."""
-    return nn.Dense(features, use_bias=use_bias, precision=PRECISION, name=name)
 
 
 def per_order(values: Array, degrees: Sequence[int]) -> Array:

@@ -117,7 +117,9 @@ def pairs_within(
     """
     atoms = len(positions)
     index = jnp.arange(atoms)
-    nothing = jnp.minimum(jnp.sum(real, dtype=jnp.int32), 0)
+    # of a list rather than of what all lanes share, see `SO3krates`
+    counts = listed.receivers[0] if isinstance(listed, Edges) else jnp.sum(real, dtype=jnp.int32)
+    nothing = jnp.minimum(counts, 0)
     blank = Pairs(positions, positions, real, listed, atoms, nothing)
     start, end = blank.ends(positions)
     i, j = blank.ends(index)

@@ -18,6 +18,7 @@ from jax.scipy.special import erf
 
 from topokrates.model import elements
 from topokrates.model.layout import Pairs
+from topokrates.model.linear import One
 from topokrates.model.radial import switch_off
 
 COULOMB = 14.399645351950548  # e^2 / (4 pi epsilon_0), eV Å
@@ -93,7 +94,7 @@ class Charges(nn.Module):
     def __call__(self, x: Array, numbers: Array, real: Array, total: Array) -> Array:
         bias = self.param("elements", nn.initializers.zeros, (TABLE_ROWS,))[numbers]
         hidden = nn.silu(nn.Dense(self.hidden, precision=Precision.HIGHEST, name="hidden")(x))
-        raw = nn.Dense(1, precision=Precision.HIGHEST, name="output")(hidden)[:, 0] + bias
+        raw = One(name="output")(hidden) + bias
         raw = jnp.where(real, raw, 0)
         missing = total.astype(raw.dtype) - jnp.sum(raw)
         return jnp.where(real, raw + missing / jnp.maximum(jnp.sum(real), 1), 0)

@@ -7,11 +7,12 @@ Lennard-Jones and any ASE calculator are interchangeable. Two laws hold for each
 - a lane that is NaN, or not active, touches no other.
 
 How many lanes go into one compiled call is a property of the device, not of the caller: each core
-of a CPU does one structure at a time, which stays in its cache; a GPU takes as many as fit.
+of a CPU does one structure or a few at a time (`company`), which stay in its cache; a GPU takes as
+many as fit.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from threading import Lock
 from typing import Any, NamedTuple, Protocol, Self
@@ -20,7 +21,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from topokrates.model import cores, kernels, programs
+from topokrates.model import company, cores, kernels, programs
 
 Device = Any  # a jax.Device or None; jax gives type checkers no name for it
 
@@ -312,26 +313,25 @@ class CompiledPotential(Potential):
         per_lane = 60 * 3 * 128 * self._atoms * min(self._atoms, 64) * self.dtype.itemsize
         return int(2 ** np.clip(np.floor(np.log2(0.8 * memory / per_lane)), 0, 12))
 
+    @cached_property
+    def _company(self) -> company.Company:
+        return _COMPANIES.setdefault(self._lanes_key, company.Company())
+
     @property
     def _lanes_key(self) -> tuple[Any, ...]:
         return self.function, self._atoms, self.dtype, self.device
 
-    def _side_by_side(self, work: Callable[[int], Any], lanes: np.ndarray) -> list[Any]:
-        """Results of lanes; a core each where that pays, which a pair potential's does not."""
-        every = [int(lane) for lane in lanes]
-        return cores.side_by_side(work, every) if self._lists else [work(k) for k in every]
+    def _side_by_side(self, work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        """Results of items; a core each where that pays, which a pair potential's does not."""
+        return cores.side_by_side(work, list(items)) if self._lists else [*map(work, items)]
 
     def _map(self, kernel: Callable, lanes: np.ndarray, *arrays):
         """Yields (lanes, results) chunk by chunk. The first array holds the positions."""
         if self.lanes_per_call == 1:
-
-            def one(lane: int) -> tuple[np.ndarray, list[np.ndarray]]:
-                chunk = np.array([lane])
-                inputs = [array[chunk] for array in arrays]
-                found = self._run(kernel, (), self.listed(chunk, inputs[0]), *inputs)
-                return chunk, [np.asarray(result) for result in found]
-
-            yield from self._side_by_side(one, lanes)
+            parts = company.shares(lanes, cores.available())
+            found = self._side_by_side(lambda part: self._few(kernel, part, arrays), parts)
+            for part, results in zip(parts, found, strict=True):
+                yield part, [np.stack(each) for each in zip(*results, strict=True)]
             return
         start = 0
         while start < len(lanes):
@@ -355,6 +355,23 @@ class CompiledPotential(Potential):
             yield chunk, results
             start += size
 
+    def _few(self, kernel: Callable, lanes: np.ndarray, arrays: Any) -> list[Any]:
+        """Results of a few lanes on one core, a list of arrays for each."""
+        inputs = [array[lanes] for array in arrays]
+        listed = [self.listed(lanes[k : k + 1], inputs[0][k : k + 1]) for k in range(len(lanes))]
+        shapes = [tuple(leaf.shape for leaf in jax.tree.leaves(lists)) for lists in listed]
+
+        def one(k: int) -> list[np.ndarray]:
+            found = self._run(kernel, (), listed[k], *(array[k : k + 1] for array in inputs))
+            return [np.asarray(result)[0] for result in found]
+
+        def together(which: list[int]) -> list[list[np.ndarray]]:
+            lists = jax.tree.map(lambda *rows: np.concatenate(rows), *(listed[k] for k in which))
+            found = self._run(kernel, (), lists, *(array[which] for array in inputs))
+            return [list(results) for results in zip(*map(np.asarray, found), strict=True)]
+
+        return self._company.evaluate(shapes, one, together)
+
     def _run(self, kernel: Callable, static: tuple[Any, ...], *arrays: Any) -> Any:
         """A kernel's results, by the program for arrays of these shapes."""
         leaves, tree = jax.tree.flatten(arrays)
@@ -377,4 +394,5 @@ class CompiledPotential(Potential):
 
 
 _LANES_FOUND: dict[tuple[Any, ...], int] = {}
+_COMPANIES: dict[tuple[Any, ...], company.Company] = {}
 _FIRST = Lock()

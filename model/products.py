@@ -16,9 +16,8 @@ import numpy as np
 from jax import Array
 
 from topokrates.model.layout import Edges, Pairs
+from topokrates.model.linear import PRECISION
 
-# GPUs would multiply matrices in TF32, whose force noise of 1e-3 eV/Å no minimiser can get below.
-PRECISION = jax.lax.Precision.HIGHEST
 # A matrix of all pairs takes the place of a list up to as many atoms where messages are summed.
 DENSE = 384
 

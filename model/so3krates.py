@@ -23,15 +23,14 @@ from jax import Array
 
 from topokrates.model import physics, radial, splines
 from topokrates.model.attention import (
-    PRECISION,
     Attention,
     CompactAttention,
     FirstAttention,
     Geometry,
-    dense,
     per_order,
 )
 from topokrates.model.layout import Edges, Pairs, Rows, pairs_within
+from topokrates.model.linear import PRECISION, Mix, One, dense
 from topokrates.model.spherical import contract, spherical_harmonics
 
 MAX_ATOMIC_NUMBER = 118
@@ -57,10 +56,8 @@ class Layer(nn.Module):
             x = nn.LayerNorm(epsilon=1e-6, name="norm_0")(x)
         if self.residual_mlp:
             x = x + Residual(features, name="mlp")(x)
-        mixed = jnp.concatenate([x, contract(chi, self.degrees)], axis=-1)
-        mixed = dense(features + len(self.degrees), "interaction")(mixed)
-        gate = per_order(mixed[:, features:], self.degrees)
-        x, chi = x + mixed[:, :features], chi + gate * chi
+        mixed, gates = Mix(name="interaction")(x, contract(chi, self.degrees))
+        x, chi = x + mixed, chi + per_order(gates, self.degrees) * chi
         if self.layer_norm:
             x = nn.LayerNorm(epsilon=1e-6, name="norm_1")(x)
         return x, chi
@@ -196,6 +193,8 @@ class SO3krates(nn.Module):
             `Energies`, each in eV, with the charges (e) and Hirshfeld ratios behind them.
         """
         pairs = pairs_within(positions, real, self.cutoff, near)
+        # Features that all lanes share would be multiplied once for all, which rounds differently
+        numbers = numbers + pairs.nothing
         x = Elements(self.features, name="embedding")(numbers)
         parts = 1
         if self.embed_charge:
@@ -313,7 +312,7 @@ class EnergyHead(nn.Module):
     @nn.compact
     def __call__(self, x: Array, numbers: Array) -> Array:
         hidden = nn.silu(dense(self.hidden, "hidden")(x))
-        energies = dense(1, "output")(hidden)[:, 0]
+        energies = One(name="output")(hidden)
         if self.scale:
             ones = nn.initializers.ones
             energies = energies * self.param("scale", ones, (MAX_ATOMIC_NUMBER + 1,))[numbers]

@@ -7,6 +7,8 @@ structure and microseconds per atom: for SO3LR with and without long range (ever
 and for the network of the journal's default size with random parameters, in float32.
 
 - Ours is a call of `Potential.energies_and_forces`: numpy in, numpy out, neighbour lists and all.
+  Structures of a batch share calls from the start, where they get the bits of alone (`company`);
+  in a search that begins when so many were evaluated that another compilation pays.
 - so3krates-torch's is a call of its network on a batch that was made before, so without its
   neighbour list and data loader; forces end as numpy. The network of the journal's size has
   Gaussian radial functions there, since the package lacks PhysNet's.
@@ -91,8 +93,9 @@ def run(options: argparse.Namespace) -> None:
     from tables import save
     from timing import TOLERANCE, Timing
 
-    from topokrates.model import models
+    from topokrates.model import company, models
 
+    company.PAYS = 0
     field = models.load("LJ", device=options.device)  # refuses a device that is not there
     device = getattr(field, "device", None) or jax.devices()[0]
     about = description(device, options.threads)

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from structures import cluster_starts, hot_starts
 
-from topokrates.model.potential import CompiledPotential, Potential
+from topokrates.model.compiled import CompiledPotential
+from topokrates.model.potential import Potential
 from topokrates.molecule import Molecule
 from topokrates.relaxation.certify import Certificate, certify, certify_all
 from topokrates.relaxation.internals import Coordinates, coordinates

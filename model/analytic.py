@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from topokrates.model.compiled import CompiledPotential, Device
 from topokrates.model.layout import pairs_within
-from topokrates.model.potential import REDUCED, CompiledPotential, Device
+from topokrates.model.potential import REDUCED
 
 
 @dataclass(frozen=True)

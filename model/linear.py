@@ -47,13 +47,7 @@ class Mix(nn.Module):
         kernel = self.param("kernel", init, (width + few, width + few))
         bias = self.param("bias", nn.initializers.zeros, (width + few,))
 
-        def of_invariants(columns: slice) -> Array:
-            rows = kernel[width:, columns]
-            return sum((invariants[:, k, None] * rows[k] for k in range(few)), bias[columns])
-
         mixed = jnp.dot(x, kernel[:width, :width], precision=PRECISION)
-        gates = [jnp.sum(x * kernel[:width, width + k], axis=-1) for k in range(few)]
-        return (
-            mixed + of_invariants(slice(None, width)),
-            jnp.stack(gates, axis=-1) + of_invariants(slice(width, None)),
-        )
+        added = jnp.sum(invariants[:, :, None] * kernel[width:], axis=1) + bias
+        gates = jnp.sum(x[:, :, None] * kernel[:width, width:], axis=1)
+        return mixed + added[:, :width], gates + added[:, width:]

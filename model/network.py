@@ -10,11 +10,12 @@ import jax
 import numpy as np
 from jax import Array
 
+from topokrates.model.compiled import CompiledPotential, Device
 from topokrates.model.errors import InputError
 from topokrates.model.neighbours import ALL_CANDIDATES, Lists, PairLists, every_pair
 from topokrates.model.parameters import SO3LR_SHA256, Weights
 from topokrates.model.physics import Energies
-from topokrates.model.potential import ELECTRONVOLT, CompiledPotential, Device
+from topokrates.model.potential import ELECTRONVOLT
 from topokrates.model.so3krates import Layer, SO3krates, initial_features
 from topokrates.model.tables import compact
 

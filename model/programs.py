@@ -7,6 +7,7 @@ by the kernel, the function, the shapes, and the versions of this package and of
 """
 
 import contextlib
+import gc
 import hashlib
 import os
 import platform
@@ -22,8 +23,10 @@ from jax import export
 
 AGE = 60 * 86400  # seconds after which a program that nobody asked for is removed
 SUFFIX = ".program"
+ROOM = 0.5  # of the memory maps that the system allows a process
 
 _folder: Path | None = None
+_held = 0  # memory maps that were still there when programs were dropped last
 _loaded: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
 
@@ -74,6 +77,7 @@ def load(
     key = (kernel, static, tree, shapes, platform_name)
     if key in _loaded:
         return _loaded[key]
+    make_room()
 
     def on_leaves(*leaves: Any) -> Any:
         return kernel(*static, *jax.tree.unflatten(tree, leaves))
@@ -90,6 +94,30 @@ def load(
         program = jax.jit(_kept(path, program, types, platform_name).call)
     _loaded[key] = program
     return program
+
+
+def make_room() -> None:
+    """Drops compiled programs before the system refuses the memory for another.
+
+    A molecule's take more than a thousand memory maps, of which Linux allows a process 65,530 as a
+    rule: some fifty molecules. LLVM ends the process when it gets no more.
+    """
+    global _held
+    try:
+        allowed = int(Path("/proc/sys/vm/max_map_count").read_text())
+        if _maps() - _held < ROOM * allowed:
+            return
+    except (OSError, ValueError):
+        return  # another system, which has no such limit
+    # whoever still uses a program holds it
+    _loaded.clear()
+    jax.clear_caches()
+    gc.collect()
+    _held = _maps()
+
+
+def _maps() -> int:
+    return Path("/proc/self/maps").read_bytes().count(b"\n")
 
 
 def _kept(path: Path, program: Any, types: list[Any], platform_name: str) -> export.Exported:

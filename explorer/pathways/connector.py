@@ -104,6 +104,23 @@ class Connector:
             self._uphill(self._default(saddles), lowest, progress)
         return Connected(*(now - then for now, then in zip(self._account(), before, strict=True)))
 
+    def climb_from(self, guesses: Sequence[np.ndarray], progress: Progress) -> None:
+        """Climbs from structures (N, 3), such as transition states of another potential.
+
+        What they lead to is stored if it is verified, and the minima on both sides with it.
+        """
+        self._guide()
+        progress.stage("climb", len(guesses))
+        for start in range(0, len(guesses), self.batch):
+            chosen = guesses[start : start + self.batch]
+            found = climbed(self.room, [[Climb(x, np.zeros_like(x))] for x in chosen])
+            candidates = [candidate for one in found for candidate in one.candidates]
+            proofs = self._prove([side for c in candidates for side in c.sides])
+            with self.landscape.transaction():
+                for candidate in candidates:
+                    self._verify(candidate, proofs)
+            progress.advance(start + len(chosen), self._standing([]))
+
     # rounds
 
     def _pending(self) -> list[Gap]:

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from topokrates.model.potential import CompiledPotential, EnergyFunction, Potential
+from topokrates.model.compiled import CompiledPotential, EnergyFunction
+from topokrates.model.potential import Potential
 from topokrates.relaxation.internals import Coordinates
 
 LANES = 8  # of a program, always: so that a lane gets the same bits whoever is beside it

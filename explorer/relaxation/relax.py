@@ -24,7 +24,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from topokrates.model.potential import CompiledPotential, Potential
+from topokrates.model.compiled import CompiledPotential
+from topokrates.model.potential import Potential
 from topokrates.relaxation import steps, swift
 from topokrates.relaxation.internals import Coordinates
 from topokrates.relaxation.swift import EXPLODED_FORCE

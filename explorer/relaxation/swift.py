@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from topokrates.model.potential import EnergyFunction
+from topokrates.model.compiled import EnergyFunction
 
 MEMORY = 8  # pairs of steps and gradient changes
 CHUNK_CPU, CHUNK_OTHERS = 8, 256  # lanes of a program

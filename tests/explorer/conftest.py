@@ -13,8 +13,9 @@ import pytest
 
 from topokrates.cli import app as cli
 from topokrates.landscape import Landscape
+from topokrates.model.compiled import CompiledPotential
 from topokrates.model.errors import InputError
-from topokrates.model.potential import REDUCED, CompiledPotential
+from topokrates.model.potential import REDUCED
 from topokrates.model.progress import Silent
 from topokrates.molecule import Molecule
 from topokrates.relaxation.internals import coordinates

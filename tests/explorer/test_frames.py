@@ -61,7 +61,7 @@ def test_relax_certifies_frames_of_different_molecules(run, tmp_path):
 def test_relax_counts_every_force_evaluation(tmp_path, monkeypatch):
     from topokrates.frames import relax_frames
     from topokrates.model import models
-    from topokrates.model.potential import CompiledPotential
+    from topokrates.model.compiled import CompiledPotential
 
     calls = 0
     original = CompiledPotential.energies_and_forces
@@ -78,7 +78,7 @@ def test_relax_counts_every_force_evaluation(tmp_path, monkeypatch):
 
 
 def test_a_frame_that_fails_has_its_status_and_the_exit_code_says_so(run, tmp_path, monkeypatch):
-    from topokrates.model.potential import CompiledPotential
+    from topokrates.model.compiled import CompiledPotential
 
     original = CompiledPotential.energies_and_forces
 

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 
 from topokrates.landscape import Landscape
 from topokrates.model.analytic import LennardJones
-from topokrates.model.potential import CompiledPotential
+from topokrates.model.compiled import CompiledPotential
 from topokrates.model.progress import Silent
 from topokrates.molecule import Molecule
 from topokrates.pathways import connector

@@ -8,8 +8,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from topokrates.landscape import Landscape
+from topokrates.model.compiled import CompiledPotential
 from topokrates.model.errors import InputError
-from topokrates.model.potential import ELECTRONVOLT, CompiledPotential
+from topokrates.model.potential import ELECTRONVOLT
 from topokrates.molecule import Molecule, dihedral
 from topokrates.novelty import novelty
 from topokrates.quench import Quencher

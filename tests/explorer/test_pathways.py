@@ -12,7 +12,8 @@ import pytest
 from topokrates.identity.matching import Matcher
 from topokrates.landscape import Landscape
 from topokrates.model.analytic import LennardJones
-from topokrates.model.potential import REDUCED, CompiledPotential
+from topokrates.model.compiled import CompiledPotential
+from topokrates.model.potential import REDUCED
 from topokrates.model.progress import Silent
 from topokrates.molecule import Molecule, dihedral, set_rotor
 from topokrates.pathways import saddle as saddle_module

@@ -8,8 +8,9 @@ import pytest
 
 from topokrates.landscape import Landscape
 from topokrates.model.analytic import LennardJones
+from topokrates.model.compiled import CompiledPotential
 from topokrates.model.errors import InputError
-from topokrates.model.potential import REDUCED, CompiledPotential
+from topokrates.model.potential import REDUCED
 from topokrates.molecule import Molecule
 from topokrates.quench import Quencher
 from topokrates.relaxation.relax import Status

@@ -10,7 +10,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from topokrates.model.analytic import LennardJones
-from topokrates.model.potential import REDUCED, CompiledPotential, Potential
+from topokrates.model.compiled import CompiledPotential
+from topokrates.model.potential import REDUCED, Potential
 from topokrates.molecule import Molecule, dihedral, set_rotor
 from topokrates.relaxation.internals import coordinates
 from topokrates.relaxation.relax import DESCENT_FORCE, Status, Usage, descend

@@ -85,7 +85,7 @@ def test_what_is_known_of_one_shape_says_nothing_of_another(soon):
 @pytest.mark.parametrize("atoms", [9, 20])
 def test_a_lane_gets_the_same_bits_in_company(soon, monkeypatch, network, structure, atoms):
     """Whatever the trial says on this processor: it decides what may be joined, not the results."""
-    monkeypatch.setattr("topokrates.model.potential._COMPANIES", {})
+    monkeypatch.setattr("topokrates.model.compiled._COMPANIES", {})
     monkeypatch.setattr("topokrates.model.cores.available", lambda: 1)
     numbers, x = structure(atoms)
     batch = x + np.random.default_rng(0).normal(0, 0.02, (SIZE, *x.shape))

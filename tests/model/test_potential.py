@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from topokrates.model import potential as module
+from topokrates.model import compiled as module
 from topokrates.model.analytic import LennardJones
-from topokrates.model.potential import CompiledPotential
+from topokrates.model.compiled import CompiledPotential
 
 ATOMS = 6
 

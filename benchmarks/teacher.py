@@ -51,7 +51,7 @@ class Reference:
             landscape.molecule, description, database, matcher=landscape.matcher
         )
         self.quencher = Quencher(self.found, potential)
-        self.connector = Connector(self.found, potential, batch=TOGETHER)
+        self.connector = Connector(self.found, potential)
         self.progress = progress
         self.file = database.with_suffix(".tried.npz") if database else None
         self.tried: dict[str, list[np.ndarray]] = {"minima": [], "saddles": []}
@@ -73,10 +73,12 @@ class Reference:
     def climb(self, structures: Iterable[np.ndarray]) -> None:
         """Climbs from what is unlike all that was tried, and adds verified transition states."""
         starts = list(self._new("saddles", structures))
+        self.progress.stage("climb", len(starts))
         for first in range(0, len(starts), TOGETHER):
             chosen = starts[first : first + TOGETHER]
-            self.connector.climb_from(chosen, self.progress)
+            self.connector.climb_from(chosen)
             self._keep("saddles", chosen)
+            self.progress.advance(first + len(chosen), self.found.summary())
         print(f"{len(starts)} climbs: {self.found.summary()}", flush=True)
 
     def _new(self, kind: str, structures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

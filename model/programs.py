@@ -23,7 +23,7 @@ from jax import export
 
 AGE = 60 * 86400  # seconds after which a program that nobody asked for is removed
 SUFFIX = ".program"
-ROOM = 0.5  # of the memory maps that the system allows a process
+ROOM, MORE = 0.5, 0.1  # of the memory maps that the system allows a process
 
 _folder: Path | None = None
 _held = 0  # memory maps that were still there when programs were dropped last
@@ -104,20 +104,24 @@ def make_room() -> None:
     """
     global _held
     try:
-        allowed = int(Path("/proc/sys/vm/max_map_count").read_text())
-        if _maps() - _held < ROOM * allowed:
-            return
+        maps, allowed = _maps()
     except (OSError, ValueError):
         return  # another system, which has no such limit
+    # what could not be given back last time is not tried for again until there is more
+    _held = min(_held, maps)
+    if maps < max(ROOM * allowed, _held + MORE * allowed):
+        return
     # whoever still uses a program holds it
     _loaded.clear()
     jax.clear_caches()
     gc.collect()
-    _held = _maps()
+    _held, _ = _maps()
 
 
-def _maps() -> int:
-    return Path("/proc/self/maps").read_bytes().count(b"\n")
+def _maps() -> tuple[int, int]:
+    """Memory maps of this process, and how many Linux allows."""
+    allowed = int(Path("/proc/sys/vm/max_map_count").read_text())
+    return Path("/proc/self/maps").read_bytes().count(b"\n"), allowed
 
 
 def _kept(path: Path, program: Any, types: list[Any], platform_name: str) -> export.Exported:

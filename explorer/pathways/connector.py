@@ -104,22 +104,22 @@ class Connector:
             self._uphill(self._default(saddles), lowest, progress)
         return Connected(*(now - then for now, then in zip(self._account(), before, strict=True)))
 
-    def climb_from(self, guesses: Sequence[np.ndarray], progress: Progress) -> None:
+    def climb_from(self, guesses: Sequence[np.ndarray]) -> None:
         """Climbs from structures (N, 3), such as transition states of another potential.
 
         What they lead to is stored if it is verified, and the minima on both sides with it.
         """
         self._guide()
-        progress.stage("climb", len(guesses))
-        for start in range(0, len(guesses), self.batch):
-            chosen = guesses[start : start + self.batch]
-            found = climbed(self.room, [[Climb(x, np.zeros_like(x))] for x in chosen])
-            candidates = [candidate for one in found for candidate in one.candidates]
-            proofs = self._prove([side for c in candidates for side in c.sides])
-            with self.landscape.transaction():
-                for candidate in candidates:
-                    self._verify(candidate, proofs)
-            progress.advance(start + len(chosen), self._standing([]))
+        self._last_link = max((link.id for link in self.landscape.link_list), default=0)
+        # one group, so that a saddle that several climbs end on is gone down from once
+        (found,) = climbed(self.room, [[Climb(x, np.zeros_like(x)) for x in guesses]])
+        proofs = self._prove([side for c in found.candidates for side in c.sides])
+        with self.landscape.transaction():
+            for candidate in found.candidates:
+                self._verify(candidate, proofs)
+            self._calls += found.gradient_calls
+            self._products += found.hessian_vector_products
+            self._save()
 
     # rounds
 

@@ -14,7 +14,7 @@ from topokrates.model.analytic import LennardJones
 from topokrates.model.compiled import CompiledPotential
 from topokrates.model.progress import Silent
 from topokrates.molecule import Molecule
-from topokrates.pathways import connector
+from topokrates.pathways import attempt, connector
 from topokrates.pathways.band import relax_bands
 from topokrates.pathways.connect import connect_minima
 from topokrates.pathways.interpolate import interpolate
@@ -393,3 +393,36 @@ def test_where_a_climb_starts_depends_on_minimum_and_number_alone(landscape, pot
     assert 0.2 <= apart <= 0.5
     far = [np.linalg.norm(climb.positions - known[1]) for climb in begin([(second, 60)], [])]
     assert min(far) > 1
+
+
+def test_climbs_from_another_potentials_transition_states(landscape, potentials, monkeypatch):
+    """They bring the transition states there, and minima that were not known."""
+    whole, potential = landscape("LJ7"), potentials["LJ7"]
+    connect_minima(whole, potential, saddles=0)
+    link = next(k for k in whole.link_list if k.verified and k.minima[0] != k.minima[1])
+    rng = np.random.default_rng(0)
+    guesses = [link.positions + 0.02 * rng.normal(size=(7, 3)) for _ in range(2)]
+    first = whole.minimum(link.minima[0])
+    found = Landscape.create(whole.molecule, potential.provenance())
+    found.add_minimum(first.energy, first.positions)
+    spent, sides = [], []
+    descend_sides = attempt.descend_sides
+
+    def descended(potential, coordinates, saddles):
+        sides.append(len(saddles))
+        return descend_sides(potential, coordinates, saddles)
+
+    monkeypatch.setattr(attempt, "descend_sides", descended)
+    for _ in range(2):
+        connector.Connector(found, potential).climb_from(guesses)
+        (state,) = found.link_list
+        assert state.verified
+        assert state.energy == pytest.approx(link.energy, abs=1e-6)
+        energies = sorted(m.energy for m in found.minimum_list)
+        wanted = sorted(whole.minimum(name).energy for name in link.minima)
+        np.testing.assert_allclose(energies, wanted, atol=1e-6)
+        record = found.store.load_search(connector.CONNECTING)
+        spent.append((record.gradient_calls, record.hessian_vector_products))
+    assert sides == [1, 0]  # what is known is not stored again, and not gone down from
+    assert spent[0][0] < spent[1][0]
+    assert spent[0][1] < spent[1][1]

@@ -41,6 +41,8 @@ class Comparison:
         force_errors: root mean square over the components of each frame, (M,), meV/Å.
         energies: labels and predictions, (M,) each, eV, aligned.
         forces: labels and predictions, all components of all frames, eV/Å.
+        relative_mae: mean absolute error of energies relative to the median of all frames with
+            the same atoms in the same order, meV; None where no two frames have that.
     """
 
     errors: Errors
@@ -50,6 +52,7 @@ class Comparison:
     force_errors: np.ndarray
     energies: tuple[np.ndarray, np.ndarray]
     forces: tuple[np.ndarray, np.ndarray]
+    relative_mae: float | None
 
     def worst(self, count: int = WORST) -> list[dict[str, float]]:
         """Frames with the largest force errors: frame, energy_error (meV), force_rmse (meV/Å)."""
@@ -65,7 +68,12 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return {"errors": asdict(self.errors), "aligned": self.aligned, "worst": self.worst()}
+        return {
+            "errors": asdict(self.errors),
+            "relative_energy_mae": self.relative_mae,
+            "aligned": self.aligned,
+            "worst": self.worst(),
+        }
 
 
 def positions_of(source: str | PathLike[str] | Iterable[Atoms], numbers: np.ndarray) -> np.ndarray:
@@ -162,4 +170,16 @@ def compare(
             np.concatenate([b.ravel() for _, b in pairs]),
             np.concatenate([a.ravel() for a, _ in pairs]),
         ),
+        _relative_mae(numbers, 1e3 * (found - wanted)),
     )
+
+
+def _relative_mae(numbers: Sequence[np.ndarray], errors: np.ndarray) -> float | None:
+    """Of errors relative to the median of each molecule's."""
+    rows: dict[bytes, list[int]] = {}
+    for row, z in enumerate(numbers):
+        rows.setdefault(np.asarray(z, np.int64).tobytes(), []).append(row)
+    several = [errors[of_one] for of_one in rows.values() if len(of_one) > 1]
+    if not several:
+        return None
+    return float(np.mean(np.abs(np.concatenate([e - np.median(e) for e in several]))))

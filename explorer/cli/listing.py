@@ -221,9 +221,17 @@ def print_errors(parts: Mapping[str, Mapping[str, float]]) -> None:
 
 def print_comparison(found: Comparison) -> None:
     """Errors against labels, and the frames with the worst forces."""
+    from topokrates.landscape import KCAL_MOL_PER_EV
+
     print_errors({"all": asdict(found.errors)})
     if found.aligned:
         sys.stdout.write("energies are compared up to a constant of each element, fitted here\n")
+    if found.relative_mae is not None:
+        relative = found.relative_mae
+        sys.stdout.write(
+            f"energies relative to the median of the same molecule: MAE {relative:.2f} meV"
+            f" ({1e-3 * relative * KCAL_MOL_PER_EV:.2f} kcal/mol)\n"
+        )
     sys.stdout.write("\n")
     listed = table("worst\nframe", "energy error\nmeV", "force RMSE\nmeV/Å")
     for row in found.worst():

@@ -54,8 +54,25 @@ def test_errors_are_those_that_were_put_in():
     assert told.errors.energy_mae_per_atom == pytest.approx(2.5 / 3)
     assert told.errors.force_mae == pytest.approx(900 / 18)
     np.testing.assert_allclose(told.force_errors, [0, 300])
+    assert told.relative_mae == pytest.approx(2.5)
     assert [row["frame"] for row in told.worst(1)] == [2]
     assert json.loads(json.dumps(told.to_dict()))["errors"]["frames"] == 2
+
+
+def test_relative_energies_are_those_within_a_molecule():
+    """Whole molecules are off by 1 and 7 eV; within, by 0, 30 and 0, and by 10 and 10 meV."""
+    energies = {"H2O": (1.0, 1.03, 1.0), "O2": (7.0, 7.02), "HOH": (3.0,)}
+    frames, results = [], []
+    for symbols, found_ones in energies.items():
+        for energy in found_ones:
+            frames.append(labelled(symbols, 0.0, np.zeros((len(Atoms(symbols)), 3))))
+            results.append(found(len(results), frames[-1], energy, frames[-1].get_forces()))
+    told = compare(frames, results, {1: 0.0, 8: 0.0})
+    assert told is not None
+    assert told.relative_mae == pytest.approx((30 + 10 + 10) / 5)
+    alone = compare(frames[-1:], [found(0, frames[-1], 3.0, np.zeros((3, 3)))])
+    assert alone is not None
+    assert alone.relative_mae is None
 
 
 @pytest.mark.parametrize("own", [None, {1: -13.0, 8: -2000.0}])
@@ -103,7 +120,10 @@ def test_the_command_compares_where_there_are_labels(run, file, tmp_path):
     assert told["worst"][1]["energy_error"] == pytest.approx(1e3 * 0.25 / 3, rel=1e-3)
     assert len(told["frames"]) == 3
     assert (tmp_path / "parity.svg").read_text().startswith("<?xml")
-    assert "force RMSE" in run("evaluate", file).out
+    assert told["relative_energy_mae"] == pytest.approx(250 / 3, rel=1e-3)
+    out = run("evaluate", file).out
+    assert "force RMSE" in out
+    assert "relative to the median of the same molecule: MAE 83.33 meV (1.92 kcal/mol)" in out
     assert isinstance(json.loads(run("evaluate", file, "--json", "--no-labels").out), list)
 
 

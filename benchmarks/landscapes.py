@@ -2,9 +2,10 @@
 
     python benchmarks/landscapes.py --models so3lr peptide tblite:GFN2-xTB
 
-The first model is the reference. Each molecule is explored with each, connected, and compared: how
-many of the reference's minima are found, how many are invented, errors of energies and barriers,
-and how many quenches ended in another molecule. Databases are kept in --output, and gone on with.
+The first model is the reference. Each molecule is explored with each, connected (large ones between
+their lowest minima), and compared: how many of the reference's minima are found, how many are
+invented, errors of energies and barriers, and how many quenches ended in another molecule.
+Databases are kept in --output, and gone on with.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 MOLECULES = ["Ac-Ala-NHMe", "Ac-Gly-NHMe", "Ac-Ser-NHMe", "Ac-Ala3-NHMe"]
+LOWEST, LIMIT = 10, 60  # minima of a large molecule to connect, by how many attempts at most
 
 
 def landscape(options: argparse.Namespace, molecule: str, model: str, progress: Any) -> Any:
@@ -23,7 +25,7 @@ def landscape(options: argparse.Namespace, molecule: str, model: str, progress: 
 
     database = options.output / f"{molecule}-{model.replace(':', '-').replace('/', '-')}.db"
     large = molecule.count("-") > 2 or any(c.isdigit() for c in molecule)
-    return explore(
+    found = explore(
         molecule,
         model=model,
         quenches=options.quenches * (3 if large else 1),
@@ -33,6 +35,9 @@ def landscape(options: argparse.Namespace, molecule: str, model: str, progress: 
         database=database,
         progress=progress,
     )
+    if options.connect and large:
+        found.connect(lowest=LOWEST, limit=LIMIT, threads=options.threads, progress=progress)
+    return found
 
 
 def main() -> int:

@@ -16,21 +16,11 @@ from ase import Atoms
 AMPLITUDE = 0.05  # Å
 STRONGEST = 20.0  # eV/Å: a frame with a larger force is left out
 
+Frame = tuple[Atoms, float, np.ndarray, str, str]  # with energy, forces, molecule, kind
 
-def main() -> None:
-    folder, output = map(Path, sys.argv[1:3])
-    calculator, rng, frames = AIQM2(), np.random.default_rng(0), []
-    for path in sorted(folder.glob("*.npz")):
-        with np.load(path) as relaxed:
-            numbers, sequence = relaxed["numbers"], str(relaxed["sequence"])
-            structures = relaxed["positions"]
-        for minimum in structures:
-            shaken = minimum + rng.normal(0, AMPLITUDE, minimum.shape)
-            for kind, x in (("minimum", minimum), ("thermal", shaken)):
-                atoms = Atoms(numbers, x, calculator=calculator)
-                forces = atoms.get_forces()
-                if np.abs(forces).max() < STRONGEST:
-                    frames.append((atoms, atoms.get_potential_energy(), forces, sequence, kind))
+
+def save(output: Path, frames: list[Frame]) -> None:
+    """Labelled frames as one file."""
     most = max(len(frame[0]) for frame in frames)
     sizes = np.array([len(frame[0]) for frame in frames])
     blank = np.zeros((len(frames), most, 3), np.float32)
@@ -50,6 +40,23 @@ def main() -> None:
         kind=np.array([frame[4] for frame in frames]),
     )
     print(f"{len(frames)} frames")
+
+
+def main() -> None:
+    folder, output = map(Path, sys.argv[1:3])
+    calculator, rng, frames = AIQM2(), np.random.default_rng(0), []
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path) as relaxed:
+            numbers, sequence = relaxed["numbers"], str(relaxed["sequence"])
+            structures = relaxed["positions"]
+        for minimum in structures:
+            shaken = minimum + rng.normal(0, AMPLITUDE, minimum.shape)
+            for kind, x in (("minimum", minimum), ("thermal", shaken)):
+                atoms = Atoms(numbers, x, calculator=calculator)
+                forces = atoms.get_forces()
+                if np.abs(forces).max() < STRONGEST:
+                    frames.append((atoms, atoms.get_potential_energy(), forces, sequence, kind))
+    save(output, frames)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms, units
+from ase import units
 
 FOLDER = Path(__file__).parent
 FILES = ["test_minima.npz", "test.npz"]
@@ -21,23 +21,21 @@ KCAL_MOL = units.kcal / units.mol
 def errors(path: Path, model: str) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """Of each frame: its kind, its energy's error in kcal/mol, its forces' errors in meV/Å."""
     from topokrates.frames import evaluate_frames
+    from topokrates.labelled import read_labelled
     from topokrates.model.models import load
 
     with np.load(path) as kept:
-        data = dict(kept)
-    sizes, sequences, kinds = data["n_atoms"], data["sequence"], data["kind"]
-    frames = [
-        Atoms(z[:n], x[:n])
-        for z, x, n in zip(data["numbers"], data["positions"], sizes, strict=True)
-    ]
+        sequences, kinds = kept["sequence"], kept["kind"]
+    frames = read_labelled(path)
     results = sorted(evaluate_frames(frames, load(model)), key=lambda result: result.frame)
-    energies = (np.array([r.energy for r in results]) - data["energy"]) / KCAL_MOL
+    labels = np.array([frame.get_potential_energy() for frame in frames])
+    energies = (np.array([r.energy for r in results]) - labels) / KCAL_MOL
     for sequence in np.unique(sequences):
         ours = sequences == sequence
         energies[ours] -= np.median(energies[ours & (kinds != CLASH)])
     forces = [
-        1e3 * np.abs(r.forces - label[:n])
-        for r, label, n in zip(results, data["forces"], sizes, strict=True)
+        1e3 * np.abs(result.forces - frame.get_forces())
+        for result, frame in zip(results, frames, strict=True)
     ]
     return kinds, np.abs(energies), forces
 

@@ -1,5 +1,6 @@
 """What tests of the explorer share: refusals, command lines, and landscapes to export."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,15 +11,19 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from topokrates.cli import app as cli
 from topokrates.landscape import Landscape
+from topokrates.model.analytic import LennardJones
 from topokrates.model.compiled import CompiledPotential
 from topokrates.model.errors import InputError
 from topokrates.model.potential import REDUCED
 from topokrates.model.progress import Silent
 from topokrates.molecule import Molecule
 from topokrates.relaxation.internals import coordinates
+
+NETWORKS = json.loads((Path(__file__).parent / "lj_networks.json").read_text())
 
 LJ = {"name": "LJ", "units": {"energy": "epsilon", "length": "sigma"}, "version": "1"}
 
@@ -207,3 +212,55 @@ def rows() -> Callable[[Landscape], list]:
         return [[plain(row) for row in found] for found in by_id]
 
     return rows
+
+
+def lennard_jones(flat):
+    """Energy and gradient of a cluster, in plain numpy."""
+    x = flat.reshape(-1, 3)
+    between = x[:, None] - x[None]
+    squared = (between**2).sum(-1) + np.eye(len(x))
+    sixth = (1 - np.eye(len(x))) / squared**3
+    slope = (-24 * 2 * sixth**2 + 24 * sixth) / squared
+    return 2 * (sixth**2 - sixth).sum(), (slope[..., None] * between).sum(1).ravel()
+
+
+@pytest.fixture(scope="session")
+def minima():
+    """The minima of a cluster, from random starts; none of these has two of one energy."""
+    known = {}
+
+    def minima(name):
+        if name not in known:
+            rng, found = np.random.default_rng(0), {}
+            for _ in range(60):
+                start = rng.normal(size=3 * int(name[2:])) * 0.8
+                end = minimize(lennard_jones, start, jac=True, options={"gtol": 1e-9})
+                if np.abs(end.jac).max() < 1e-6:
+                    found.setdefault(round(end.fun, 5), (end.fun, end.x.reshape(-1, 3)))
+            expected = NETWORKS[name]["minima"]
+            known[name] = [found[round(energy, 5)] for energy in sorted(found)][: len(expected)]
+            np.testing.assert_allclose([e for e, _ in known[name]], expected, atol=1e-6)
+        return known[name]
+
+    return minima
+
+
+@pytest.fixture(scope="session")
+def potentials():
+    return {
+        name: LennardJones().bind(np.zeros(int(name[2:]), int)) for name in NETWORKS if "LJ" in name
+    }
+
+
+@pytest.fixture
+def landscape(minima, potentials):
+    """A landscape of the minima of a cluster, in a file or in memory; opened again if it exists."""
+
+    def landscape(name, database=None):
+        made = Landscape.create(Molecule.from_text(name), potentials[name].provenance(), database)
+        if not len(made):
+            for energy, x in minima(name):
+                made.add_minimum(energy, x)
+        return made
+
+    return landscape

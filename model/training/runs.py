@@ -176,7 +176,7 @@ class _Run:
                 self._keep(state)
                 saved = time.monotonic()
             self.progress.advance(self.done, self._message())
-        return self._finish()
+        return self._finish(state)
 
     def _look(self, loss: float, gradient: float) -> None:
         """Adds up losses of steps; raises InputError where one after the other is passed over."""
@@ -270,22 +270,23 @@ class _Run:
             f"validation: energy {row['energy_mae']:.1f} meV, forces {row['force_mae']:.1f} meV/Å"
         )
 
-    def _finish(self) -> Trained:
-        size = self.settings.optimiser.batch
+    def _finish(self, state: State) -> Trained:
+        """Errors on the test, of the best parameters and, in their file, of the last."""
         self.progress.stage("test")
         # a run whose loss was never finite has no best
         if self.best is None:
             raise InputError(f"{self.folder}: no step had a finite loss; lower the learning rate")
-        validation, test = (
-            errors(predictions(self.run, self.best, buckets, frames, size))
-            for buckets, frames in (
-                (self.validation, self.material.validation),
-                (self.test, self.material.test),
-            )
-        )
-        found = {"validation": asdict(validation), "test": asdict(test)}
-        self._save(self.best, {k: v for k, v in found.items() if v["frames"]})
+        self._tested(state.average, LAST)
+        validation, test = self._tested(self.best, BEST)
         return Trained(self.folder, self.folder / BEST, self.done, validation, test, self.history)
+
+    def _tested(self, params: Any, name: str) -> tuple[Errors, Errors]:
+        size, material = self.settings.optimiser.batch, self.material
+        parts = (self.validation, material.validation), (self.test, material.test)
+        found = [errors(predictions(self.run, params, *part, size)) for part in parts]
+        named = zip(("validation", "test"), map(asdict, found), strict=True)
+        self._save(params, {part: value for part, value in named if value["frames"]}, name)
+        return found[0], found[1]
 
     def _save(self, params: Any, found: dict[str, Any], name: str = BEST) -> None:
         """A weights file."""

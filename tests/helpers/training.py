@@ -23,7 +23,7 @@ def module() -> SO3krates:
 
 def settings(**changes):
     table = {
-        "data": {"files": ["train.npz"], "validation": 4},
+        "data": {"files": ["train.npz"], "test_files": ["held.npz"], "validation": 4},
         "network": NETWORK,
         "optimiser": {"steps": 120, "batch": 4, "warmup": 3, "learning_rate": 1e-2, "ema": 0.9},
         "run": {"validate_every": 40, "checkpoint_every": 7},

@@ -14,7 +14,7 @@ from topokrates.model.errors import InputError
 from topokrates.model.parameters import flatten
 from topokrates.model.progress import Silent
 from topokrates.model.training import config, data, runs
-from topokrates.model.training.accuracy import predictions
+from topokrates.model.training.accuracy import errors, predictions
 from topokrates.model.training.batches import sort
 from topokrates.model.training.runs import train
 from topokrates.model.training.trainer import trainer
@@ -25,6 +25,7 @@ def trained(tmp_path_factory, labelled, save_npz):
     """A finished run, and its folder of data."""
     folder = tmp_path_factory.mktemp("training")
     save_npz(folder / "train.npz", labelled(20))
+    save_npz(folder / "held.npz", labelled(3, seed=2))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         return folder, train(settings(), folder / "whole")
@@ -110,7 +111,7 @@ def test_the_command_prints_what_the_run_came_to(trained, monkeypatch, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["steps"] == 120
     assert told["history"] == whole.history
-    assert told["errors"] == {"validation": asdict(whole.validation)}
+    assert told["errors"] == {"validation": asdict(whole.validation), "test": asdict(whole.test)}
 
 
 def test_the_last_weights_are_kept_beside_the_best(trained):
@@ -124,6 +125,20 @@ def test_the_last_weights_are_kept_beside_the_best(trained):
     told = best.training["errors"]["validation"]["force_mae"]
     assert told == pytest.approx(lowest["force_mae"])
     assert (last.sha256 == best.sha256) == (lowest is row)
+
+
+def test_the_files_say_their_own_errors_on_the_test(trained):
+    folder, whole = trained
+    frames = data.read("held.npz", folder, config.Data(files=["held.npz"]))
+    machine = trainer(settings(), module())
+    for name in ("last", "best"):
+        made = weights.load(whole.folder / f"{name}.safetensors")
+        buckets = sort(frames, made.reference_energies, 4.0)
+        found = errors(predictions(machine, made.params, buckets, frames, 4))
+        told = made.training["errors"]["test"]
+        assert told["frames"] == 3
+        assert told["force_mae"] == pytest.approx(found.force_mae, rel=1e-5)
+        assert told["energy_mae"] == pytest.approx(found.energy_mae, rel=1e-3)
 
 
 def test_another_run_is_not_gone_on_with(trained, monkeypatch, labelled, save_npz):

@@ -1,0 +1,82 @@
+"""How many times as fast one force field is as another, both timed in turns in one process.
+
+    python benchmarks/turns.py so3lr peptide --atoms 22 42 62
+
+Each round calls every force field once, on as many structures of a helical polyalanine, so that a
+machine that is slower for a while is slower for all. The fastest call of each is what other work
+on the machine disturbed least; the ratio of medians stands beside that of the fastest.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+
+def parser() -> argparse.ArgumentParser:
+    text, _, details = (__doc__ or "").partition("\n\n")
+    result = argparse.ArgumentParser(
+        description=text, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = result.add_argument
+    add("models", nargs="+", help="as for explore; ratios are to the first")
+    add("--atoms", type=int, nargs="+", default=[22, 42, 62], help="10 n + 12 each")
+    add("--batches", type=int, nargs="+", default=[1, 16], help="structures in a call")
+    add("--rounds", type=int, default=40)
+    add("--threads", type=int, default=1, help="cores (1)")
+    add("--json", type=Path, metavar="PATH", help="write all results there too")
+    return result
+
+
+def main() -> int:
+    options = parser().parse_args()
+    if min(*options.atoms, *options.batches, options.rounds, options.threads) < 1:
+        sys.exit("error: atoms, batches, rounds and threads must be above 0")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PJRT_NPROC", "NPROC"):
+        os.environ[name] = str(options.threads)  # read when numpy and jax are loaded
+
+    from topokrates.model.errors import InputError
+
+    try:
+        return run(options)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measures and prints."""
+    import jax
+    import numpy as np
+    from limits import description, headline, timed
+    from structures import helix, polyalanine, rattled
+    from tables import save, table
+
+    from topokrates.model import company, models
+
+    company.PAYS = 0  # structures in company at once, where they get the same bits
+    print(headline(description(jax.devices()[0], options.threads)))
+    fields = [models.load(model) for model in options.models]
+    rows, results = [], []
+    for atoms in options.atoms:
+        molecule = polyalanine(atoms)
+        potentials = [field.bind(molecule.numbers) for field in fields]
+        for batch in options.batches:
+            x = rattled(helix(molecule), batch)
+            calls = [lambda p=p, x=x: p.energies_and_forces(x) for p in potentials]
+            for call in calls * 3:  # compiled, and tried in company
+                call()
+            times = np.array([[timed(call) for call in calls] for _ in range(options.rounds)])
+            least, median = times.min(axis=0), np.median(times, axis=0)
+            for k, model in enumerate(options.models):
+                row = [atoms, batch, model, *(1e3 * t[k] / batch for t in (least, median))]
+                rows.append([*row, least[0] / least[k], median[0] / median[k]])
+                results.append({"atoms": atoms, "batch": batch, "model": model})
+                results[-1] |= {"seconds": times[:, k].tolist()}
+    header = ["atoms", "in a call", "model", "fastest, ms", "median, ms", "ratio", "of medians"]
+    print(table(header, rows))
+    save(results, options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

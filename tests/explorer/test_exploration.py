@@ -164,7 +164,7 @@ def test_alanine_dipeptide_hangs_together(alanine):
 @pytest.mark.slow
 def test_another_seed_finds_the_same_minima(alanine):
     """Below 4 kcal/mol there are four, of which the second is a rotamer that a search may miss."""
-    other = explore("Ac-Ala-NHMe", quenches=96, seed=1, connect=False)
+    other = explore("Ac-Ala-NHMe", model="so3lr", quenches=96, seed=1, connect=False)
     for landscape in (alanine, other):
         above = [landscape.relative(m.energy) for m in landscape.minimum_list]
         low = np.array([energy for energy in above if energy < 4])

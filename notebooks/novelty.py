@@ -150,7 +150,7 @@ distance.agg(["median", "max"])
 # Seen when this was run: the network left the half that it learned from, 24 of its 132 minima being
 # known and 108 new. Known ones are off by 0.7 kcal/mol on average, and 18 of 20 moved by less than
 # half an Å. Of the new ones 11 of 20 stayed as near, and 34 of all are minima of the reference's
-# landscape; but their energies are off by 3.4 kcal/mol on average: 5 of 20 by less than 1, all others
-# too high, by up to 10. Neither distance tells the good from the bad: each atom's surroundings have
-# been seen, new is how they go together. What is new has to be asked of the reference; adding it to
-# the training data is the next round.
+# landscape; but their energies are off by 3.4 kcal/mol on average: 5 of 20 by less than 1, all
+# others too high, by up to 10. Neither distance tells the good from the bad: each atom's
+# surroundings have been seen, new is how they go together. What is new has to be asked of the
+# reference; adding it to the training data is the next round.

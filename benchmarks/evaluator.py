@@ -20,10 +20,11 @@ and for the network of the journal's default size with random parameters, in flo
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
+
+import threads
 
 
 def parser() -> argparse.ArgumentParser:
@@ -72,9 +73,8 @@ def main() -> None:
     if options.json is not None and not options.json.absolute().parent.is_dir():
         sys.exit(f"error: --json {options.json}: there is no such folder")
     options.threads = options.threads or None
-    if options.threads is not None:  # read when numpy and jax are loaded
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PJRT_NPROC", "NPROC"):
-            os.environ[name] = str(options.threads)
+    if options.threads is not None:
+        threads.limit(options.threads)
 
     from topokrates.model.errors import InputError
 

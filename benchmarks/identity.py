@@ -17,11 +17,12 @@ Deduplication is timed by the wall and by the processor, single finds by the pro
 """
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import threads
 
 ENERGY_NOISE = 1e-6  # eV or epsilon: what certified quenches of one minimum differ by
 DEGENERATE = 1e-8  # epsilon
@@ -56,9 +57,8 @@ def main() -> None:
         if path is not None and not path.absolute().parent.is_dir():
             sys.exit(f"error: {path}: there is no such folder")
     options.threads = options.threads or None
-    if options.threads is not None:  # read when numpy and jax are loaded
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PJRT_NPROC", "NPROC"):
-            os.environ[name] = str(options.threads)
+    if options.threads is not None:
+        threads.limit(options.threads)
 
     from limits import description, headline
     from tables import save

@@ -21,10 +21,11 @@ steps that are not timed, for compilers.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
+
+import threads
 
 MOLECULES = ["Ac-Ala-NHMe", "Ac-Ala-Ala-Ala-NHMe", "Ac-Phe-Ser-NHMe", "LJ38"]
 FORCES = (1e-3, 1e-4)
@@ -66,9 +67,8 @@ def main() -> None:
         sys.exit(f"error: --json {options.json}: there is no such folder")
     options.peer_starts = _counts(options.peer_starts)
     options.threads = options.threads or None
-    if options.threads is not None:  # read when numpy and jax are loaded
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PJRT_NPROC", "NPROC"):
-            os.environ[name] = str(options.threads)
+    if options.threads is not None:
+        threads.limit(options.threads)
 
     from topokrates.model.errors import InputError
 

@@ -5,10 +5,10 @@
 DATA is a folder with rmd17_ethanol.npz, rmd17_aspirin.npz, rmd17_malonaldehyde.npz (950 training
 and 50 validation frames of the official split 1, 1,000 test frames) and acetylacetone.npz (450
 and 50 of its 500 frames at 300 K; test sets of its own, two of them with energies alone, are
-measured one by one). A run that was stopped goes on. Then
-replicas start from test frames, at 300 K and at 500 K, with a Langevin thermostat: which of them
-keep every bond, and for how long (not of acetylacetone, whose proton hops from one oxygen to the
-other already in the frames). Figures of MACE: Batatia et al., NeurIPS 2022 (rMD17).
+measured one by one). A run that was stopped goes on. Then replicas start from test frames, at 300 K
+and at 500 K, with a Langevin thermostat: which of them keep every bond, and for how long (not of
+acetylacetone, whose proton hops from one oxygen to the other in the frames already). Figures of
+MACE: Batatia et al., NeurIPS 2022 (rMD17).
 """
 
 import argparse
@@ -62,18 +62,18 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
 def by_set(options: argparse.Namespace, weights: Path) -> dict[str, dict[str, float]]:
     """Errors on each test set of acetylacetone; NaN of what is not in it."""
     from topokrates.model.models import load
-    from topokrates.model.weights import load as read
 
-    rows, free = {}, read(str(weights)).reference_energies
+    rows, force_field = {}, load(str(weights), threads=options.threads)
     with np.load(options.data / "acetylacetone.npz") as archive:
-        potential = load(str(weights), threads=options.threads).bind(archive["z"])
+        potential = force_field.bind(archive["z"])
+        free = force_field.weights.reference_energies  # potentials are without them
         atoms = sum(free[int(z)] for z in archive["z"])
         for name in TESTS:
             energies, forces = potential.energies_and_forces(archive[f"R_{name}"].astype(float))
-            energies = energies + atoms
+            wrong = energies + atoms - archive[f"E_{name}"]
             rows[name] = {
                 "frames": len(energies),
-                "energy_mae": 1e3 * float(np.mean(np.abs(energies - archive[f"E_{name}"]))),
+                "energy_mae": 1e3 * float(np.mean(np.abs(wrong))),
                 "force_mae": 1e3 * float(np.mean(np.abs(forces - archive[f"F_{name}"]))),
             }
     return rows
@@ -157,10 +157,11 @@ def main() -> int:
     with terminal.progress() as progress:
         made = train(of_table(settings(options)), folder, progress, used[:share])
         seconds = time.perf_counter() - begin
-        hops = options.molecule == "acetylacetone"
-        lasts = options.replicas and not hops
-        lasted = stability(options, made.weights, progress) if lasts else []
-    sets = by_set(options, made.weights) if hops else {}
+        sets, lasted = {}, []
+        if options.molecule == "acetylacetone":
+            sets = by_set(options, made.weights)
+        elif options.replicas:
+            lasted = stability(options, made.weights, progress)
     test, reference = made.test, MACE.get(options.molecule)
     print(
         f"{options.molecule}, split {options.split}: {made.steps} steps, {seconds:.0f} s this time"

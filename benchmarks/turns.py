@@ -8,9 +8,10 @@ on the machine disturbed least; the ratio of medians stands beside that of the f
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
+
+import threads
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,8 +33,7 @@ def main() -> int:
     options = parser().parse_args()
     if min(*options.atoms, *options.batches, options.rounds, options.threads) < 1:
         sys.exit("error: atoms, batches, rounds and threads must be above 0")
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PJRT_NPROC", "NPROC"):
-        os.environ[name] = str(options.threads)  # read when numpy and jax are loaded
+    threads.limit(options.threads)
 
     from topokrates.model.errors import InputError
 

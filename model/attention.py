@@ -163,8 +163,9 @@ class CompactAttention(nn.Module):
             # the norm is in the query
             q, k = of_heads(f"{kind}_query"), of_heads(f"{kind}_key")
             hidden = nn.silu(dense(features // 4, f"{kind}_spherical")(invariants))
-            known = jnp.concatenate([geometry.basis, hidden], axis=-1)
-            w = dense(features, f"{kind}_filter")(known)
+            # apart, not side by side in one product: the basis is then written once for all
+            w = dense(features, f"{kind}_radial", use_bias=False)(geometry.basis)
+            w = w + dense(features, f"{kind}_filter")(hidden)
             sums = products.weigh(pairs, q, w, k, heads)
             return [each * geometry.cut[..., None] for each in sums]
 
@@ -194,9 +195,8 @@ class FirstAttention(nn.Module):
         if not pairs.mutual:
             table = table[..., :outputs]
         which = jnp.broadcast_to(kind_i * count + kind_j, pairs.distances.shape)
-        alphas = splines.evaluate_one_of(
-            pairs.distances, table.reshape(count**2, -1, table.shape[-1]), which, self.cutoff
-        )
+        table = table.reshape(count**2, -1, table.shape[-1])
+        alphas = splines.read(pairs.distances, table, self.cutoff, pairs.nothing, which)
         alphas = alphas * geometry.cut[..., None]
 
         def weights(first: int) -> Weights:

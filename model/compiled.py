@@ -39,6 +39,10 @@ class ListMaker(Protocol):
         """Lists of structures (B, N, 3), known by their lanes (B,): arrays with B in front."""
         ...
 
+    def each(self, lanes: np.ndarray, positions: np.ndarray) -> list[Any]:
+        """As many lists of a single structure: arrays with 1 in front."""
+        ...
+
     def fresh(self) -> "ListMaker": ...
 
 
@@ -252,7 +256,7 @@ class CompiledPotential(Potential):
     def _few(self, kernel: Callable, lanes: np.ndarray, arrays: Any) -> list[Any]:
         """Results of a few lanes on one core, a list of arrays for each."""
         inputs = [array[lanes] for array in arrays]
-        listed = [self.listed(lanes[k : k + 1], inputs[0][k : k + 1]) for k in range(len(lanes))]
+        listed = self._lists.each(lanes, inputs[0]) if self._lists else [{}] * len(lanes)
         shapes = [tuple(leaf.shape for leaf in jax.tree.leaves(lists)) for lists in listed]
 
         def one(k: int) -> list[np.ndarray]:

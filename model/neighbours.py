@@ -19,13 +19,44 @@ from topokrates.model.layout import Edges, Rows
 SKIN = 1.0  # Å
 # Up to here, measuring all distances is faster than asking whether candidates are still good
 ALL_CANDIDATES = 128
+TOGETHER = 8_000  # distances measured at once: more leave a core's nearer caches
 # Å: a pair that the host's float64 sees outside the cutoff may be inside in float32
 ROUNDING = 1e-3
 
 
+Ends = tuple[np.ndarray, np.ndarray]  # i < j of pairs, sorted
+
+
 class _Candidates(NamedTuple):
     positions: np.ndarray  # (N, 3): where they were found
-    pairs: tuple[np.ndarray, np.ndarray]  # i < j, sorted
+    pairs: Ends
+
+
+class _EveryPair:
+    """All pairs of a few atoms as candidates, of several structures at once."""
+
+    def __init__(self, atoms: int):
+        index = np.arange(atoms, dtype=np.int32)
+        self._i, self._j = np.repeat(index, atoms), np.tile(index, atoms)
+        self._once = index[:, None] < index
+        self._lanes = max(TOGETHER // max(atoms, 1) ** 2, 1)
+
+    def within(self, limit: float, positions: np.ndarray) -> list[Ends]:
+        """Pairs of structures (B, N, 3) that are closer than a limit, Å."""
+        found = []
+        for start in range(0, len(positions), self._lanes):
+            # an axis at a time: arithmetic on rows of three numbers costs three times as much
+            axes = np.ascontiguousarray(positions[start : start + self._lanes].transpose(2, 0, 1))
+            squares = np.zeros((axes.shape[1], *self._once.shape))
+            with np.errstate(over="ignore"):  # infinitely far is far enough
+                for x in axes:
+                    differences = x[:, None] - x[:, :, None]
+                    differences *= differences
+                    squares += differences
+            for near in (squares < limit**2) & self._once:
+                pairs = np.flatnonzero(near)
+                found.append((self._i[pairs], self._j[pairs]))
+        return found
 
 
 class NeighbourList:
@@ -40,7 +71,7 @@ class NeighbourList:
 
     def __init__(self, cutoff: float, atoms: int, size: int | None = None, layout: str = "edges"):
         self.cutoff, self.atoms, self.size, self.layout = cutoff, atoms, size or atoms, layout
-        self._all = np.triu_indices(atoms, 1) if atoms <= ALL_CANDIDATES else None
+        self._all = _EveryPair(atoms) if atoms <= ALL_CANDIDATES else None
         self._kept: dict[int, _Candidates] = {}
         self.built = 0  # k-d trees so far
 
@@ -54,10 +85,13 @@ class NeighbourList:
         Returns:
             int32 arrays with B in front: (B, E), or (B, size, K).
         """
-        found = [
-            self._pairs(int(lane), np.asarray(x[: self.atoms], float))
-            for lane, x in zip(lanes, positions, strict=True)
-        ]
+        return self._listed(self._found(lanes, positions))
+
+    def each(self, lanes: np.ndarray, positions: np.ndarray) -> list[Edges | Rows]:
+        """As a call, but a list for each structure, of its own length and with a 1 in front."""
+        return [self._listed([pairs]) for pairs in self._found(lanes, positions)]
+
+    def _listed(self, found: list[Ends]) -> Edges | Rows:
         if self.layout == "rows":
             return self._rows(found)
         capacity = self._capacity(max(len(i) for i, _ in found))
@@ -66,10 +100,17 @@ class NeighbourList:
             ends[0, lane, : len(i)], ends[1, lane, : len(i)] = i, j
         return Edges(ends[0], ends[1])
 
-    def _pairs(self, lane: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        i, j = self._all if self._all is not None else self._candidates(lane, x)
+    def _found(self, lanes: np.ndarray, positions: np.ndarray) -> list[Ends]:
+        x = np.asarray(positions[:, : self.atoms], float)
+        limit = self.cutoff + ROUNDING
+        if self._all is not None:
+            return self._all.within(limit, x)
+        return [self._pairs(int(lane), each, limit) for lane, each in zip(lanes, x, strict=True)]
+
+    def _pairs(self, lane: int, x: np.ndarray, limit: float) -> Ends:
+        i, j = self._candidates(lane, x)
         vectors = x[j] - x[i]
-        near = np.einsum("ij,ij->i", vectors, vectors) < (self.cutoff + ROUNDING) ** 2
+        near = np.einsum("ij,ij->i", vectors, vectors) < limit**2
         return i[near], j[near]
 
     def _candidates(self, lane: int, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +136,7 @@ class NeighbourList:
         length = -(-int(length) // 8) * 8
         return every if length > 0.85 * every else length
 
-    def _rows(self, found: list[tuple[np.ndarray, np.ndarray]]) -> Rows:
+    def _rows(self, found: list[Ends]) -> Rows:
         tables = []
         for i, j in found:
             order = np.lexsort((np.concatenate([j, i]), np.concatenate([i, j])))
@@ -139,6 +180,11 @@ class PairLists:
     def __call__(self, lanes: np.ndarray, positions: np.ndarray) -> Lists:
         """Lists of some structures; see `NeighbourList`."""
         return {name: listed(lanes, positions) for name, listed in self.lists.items()}
+
+    def each(self, lanes: np.ndarray, positions: np.ndarray) -> list[Lists]:
+        """Lists of each structure by itself."""
+        columns = [listed.each(lanes, positions) for listed in self.lists.values()]
+        return [dict(zip(self.lists, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def every_pair(size: int) -> Edges:

@@ -249,7 +249,7 @@ class SO3krates(nn.Module):
         if self.compact:
             kinds = self.get_variable("params", "kinds")[numbers]
             table = self.get_variable("params", "radial_table")
-            basis = splines.evaluate(pairs.distances, table, self.cutoff)
+            basis = splines.read(pairs.distances, table, self.cutoff, pairs.nothing)
             return Geometry(pairs, harmonics, cut, basis, kinds)
         distances, end = pairs.distances, None
         if self.intervals is not None:

@@ -91,18 +91,30 @@ def evaluate(distances: Array, coefficients: Array, end: float) -> Array:
     return _evaluate(distances, coefficients, which, len(coefficients) - DEGREE, end, 0)
 
 
-def evaluate_one_of(distances: Array, coefficients: Array, which: Array, end: float) -> Array:
-    """As `evaluate`, each distance in a spline of its own choice.
+def read(
+    distances: Array, coefficients: Array, end: float, nothing: Array, which: Array | None = None
+) -> Array:
+    """As `evaluate`, of a table that does not change, with a gradient that reads it again.
+
+    Otherwise all six rows of each distance are stored on the way to the value, since the gradient
+    wants them too: on a CPU that takes five times as long as to read them twice.
+
+    It can be differentiated backwards any number of times, and forwards after that.
 
     Args:
         distances: any shape S, Å, between 0 and `end`.
-        coefficients: (T, K + 5, C).
-        which: which of the T, shape S.
+        coefficients: (K + 5, C), or several splines, (T, K + 5, C).
         end: Å.
+        nothing: a zero that a compiler cannot know to be one; see `layout.Pairs`.
+        which: of several splines, the one for each distance, shape S.
+
+    Returns:
+        Array of shape S + (C,).
     """
-    _, rows, channels = coefficients.shape
+    rows, channels = coefficients.shape[-2:]
+    first = jnp.zeros((), jnp.int32) if which is None else which * rows
     flat = coefficients.reshape(-1, channels)
-    return _evaluate(distances, flat, which * rows, rows - DEGREE, end, 0)
+    return _read(distances, flat, first, nothing, rows - DEGREE, end)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(3, 4, 5))
@@ -146,3 +158,18 @@ def _evaluate_jvp(intervals: int, end: float, order: int, primals, tangents):
 
 
 _evaluate.defjvp(_evaluate_jvp, symbolic_zeros=True)
+
+
+def _forward(distances, coefficients, offset, nothing, intervals: int, end: float):
+    value = _evaluate(distances, coefficients, offset, intervals, end, 0)
+    return value, (distances, coefficients, offset, nothing)
+
+
+def _backward(intervals: int, end: float, kept, cotangent):
+    distances, coefficients, offset, nothing = kept
+    slopes = _evaluate(distances, coefficients, offset + nothing, intervals, end, 1)
+    return jnp.sum(slopes * cotangent, axis=-1), None, None, None
+
+
+_read = jax.custom_vjp(lambda *arguments: _forward(*arguments)[0], nondiff_argnums=(4, 5))
+_read.defvjp(_forward, _backward)

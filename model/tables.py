@@ -106,8 +106,9 @@ class _Filters:
             net, query = attention[f"{kind}_filter"], attention[f"{kind}_query"]
             own = radial_map[:, i * features : (i + 1) * features]
             parameters[f"{kind}_spherical"] = net["spherical_0"]
+            parameters[f"{kind}_radial"] = {"kernel": own}
             parameters[f"{kind}_filter"] = {
-                "kernel": np.vstack([own, net["spherical_1"]["kernel"]]),
+                "kernel": net["spherical_1"]["kernel"],
                 "bias": net["spherical_1"]["bias"] + net["radial_1"]["bias"],
             }
             query = query / norm(a["message_norm"], features, len(query))

@@ -65,12 +65,29 @@ def test_reverse_mode_is_forward_mode(wave_coefficients):
     np.testing.assert_allclose(forward, backward, rtol=1e-9, atol=1e-9)
 
 
-def test_one_of_several_splines(wave_coefficients):
-    both = jnp.stack([jnp.asarray(wave_coefficients), 2 * jnp.asarray(wave_coefficients)])
-    r, which = jnp.asarray([1.0, 2.0, 3.0]), jnp.asarray([0, 1, 0])
-    single = splines.evaluate(r, both[0], END)
-    found = splines.evaluate_one_of(r, both, which, END)
-    np.testing.assert_allclose(found, single * jnp.asarray([[1], [2], [1]]), rtol=1e-14)
+@pytest.mark.parametrize("of_several", [False, True])
+def test_reading_again_for_the_gradient_changes_no_derivative(wave_coefficients, of_several):
+    one = jnp.asarray(wave_coefficients)
+    several, which = jnp.stack([3 * one, one]), jnp.asarray([1, 0, 1, 1])
+    table, sizes = (
+        (several, jnp.asarray([1.0, 3.0, 1.0, 1.0])) if of_several else (one, jnp.ones(4))
+    )
+    r, nothing = jnp.asarray([0.3, 1.0, 2.0, 4.4]), jnp.zeros((), jnp.int32)
+
+    def expected(x):
+        return jnp.sum(jnp.sin(sizes[:, None] * splines.evaluate(x, one, END)))
+
+    def found(x):
+        values = splines.read(x, table, END, nothing, which if of_several else None)
+        return jnp.sum(jnp.sin(values))
+
+    close = {"rtol": 1e-12, "atol": 1e-12}
+    np.testing.assert_allclose(found(r), expected(r), **close)
+    np.testing.assert_allclose(jax.grad(found)(r), jax.grad(expected)(r), **close)
+    curvatures = jax.hessian(expected)(r)
+    assert np.abs(curvatures).max() > 1
+    for derivative in (jax.jacfwd, jax.jacrev):
+        np.testing.assert_allclose(derivative(jax.grad(found))(r), curvatures, **close)
 
 
 def test_a_spline_through_values_is_that_through_a_function(wave_coefficients):

@@ -95,7 +95,8 @@ def run(options: argparse.Namespace) -> None:
 
     from topokrates.model import company, models
 
-    company.PAYS = 0
+    company.PAYS = dict.fromkeys(company.PAYS, 0)
+    company.TELLING = 1
     field = models.load("LJ", device=options.device)  # refuses a device that is not there
     device = getattr(field, "device", None) or jax.devices()[0]
     about = description(device, options.threads)

@@ -53,7 +53,9 @@ def run(options: argparse.Namespace) -> int:
 
     from topokrates.model import company, models
 
-    company.PAYS = 0  # structures in company at once, where they get the same bits
+    # structures in company at once, where they get the same bits
+    company.PAYS = dict.fromkeys(company.PAYS, 0)
+    company.TELLING = 1
     print(headline(description(jax.devices()[0], options.threads)))
     fields = [models.load(model) for model in options.models]
     rows, results = [], []

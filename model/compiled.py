@@ -213,7 +213,8 @@ class CompiledPotential(Potential):
 
     @cached_property
     def _company(self) -> company.Company:
-        return _COMPANIES.setdefault(self._lanes_key, company.Company())
+        new = company.Company(company.sizes(self._atoms))
+        return _COMPANIES.setdefault(self._lanes_key, new)
 
     @property
     def _lanes_key(self) -> tuple[Any, ...]:
@@ -226,7 +227,7 @@ class CompiledPotential(Potential):
     def _map(self, kernel: Callable, lanes: np.ndarray, *arrays):
         """Yields (lanes, results) chunk by chunk. The first array holds the positions."""
         if self.lanes_per_call == 1:
-            parts = company.shares(lanes, cores.available())
+            parts = company.shares(lanes, cores.available(), self._company.sizes)
             found = self._side_by_side(lambda part: self._few(kernel, part, arrays), parts)
             for part, results in zip(parts, found, strict=True):
                 yield part, [np.stack(each) for each in zip(*results, strict=True)]

@@ -49,6 +49,24 @@ def test_nothing_ever_overflows(structure, layout):
         assert set(found) == close_pairs(scale * x)
 
 
+@pytest.mark.parametrize("layout", ["edges", "rows"])
+@pytest.mark.parametrize("atoms", [12, 40, ALL_CANDIDATES + 20])
+def test_lists_of_many_structures_are_those_of_each(structure, layout, atoms):
+    """Nine that differ by up to twice their size, which are more than are measured at once."""
+    _, x = structure(atoms)
+    scales = np.linspace(0.7, 1.4, 9)
+    lists = NeighbourList(CUTOFF, atoms, layout=layout)
+    many, lanes = scales[:, None, None] * x, np.arange(9)
+    joined = lists(lanes, many)
+    for lane, each in enumerate(lists.each(lanes, many)):
+        expected = close_pairs(many[lane])
+        assert set(listed_pairs(each)) == expected
+        assert set(listed_pairs(type(joined)(*(a[lane : lane + 1] for a in joined)))) == expected
+        alone = NeighbourList(CUTOFF, atoms, layout=layout)(np.zeros(1, int), many[lane : lane + 1])
+        for one, other in zip(each, alone, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_a_list_of_a_moving_structure_is_what_a_new_one_would_be(structure):
     """Whatever the candidates' age; and lanes do not share them."""
     atoms = ALL_CANDIDATES + 30

@@ -127,6 +127,7 @@ def test_what_is_known_of_one_shape_says_nothing_of_another(soon):
 def test_a_lane_gets_the_same_bits_in_company(monkeypatch, network, structure, atoms):
     """Whatever the trial says on this processor: it decides what may be joined, not the results."""
     monkeypatch.setattr(company, "PAYS", dict.fromkeys(company.PAYS, 0))
+    monkeypatch.setattr(company, "TELLING", 20_000)
     monkeypatch.setattr("topokrates.model.compiled._COMPANIES", {})
     monkeypatch.setattr("topokrates.model.cores.available", lambda: 1)
     numbers, x = structure(atoms)

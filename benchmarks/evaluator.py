@@ -24,6 +24,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import joined
 import threads
 
 
@@ -93,10 +94,9 @@ def run(options: argparse.Namespace) -> None:
     from tables import save
     from timing import TOLERANCE, Timing
 
-    from topokrates.model import company, models
+    from topokrates.model import models
 
-    company.PAYS = dict.fromkeys(company.PAYS, 0)
-    company.TELLING = 1
+    joined.at_once()
     field = models.load("LJ", device=options.device)  # refuses a device that is not there
     device = getattr(field, "device", None) or jax.devices()[0]
     about = description(device, options.threads)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import joined
 import networks
 import numpy as np
 from limits import Limits, edges, median_and_least, plain_work, timed
@@ -86,6 +87,7 @@ class Timing:
                     continue
                 call = partial(potential.energies_and_forces, structures[:batch])
                 once = timed(call) / batch  # a batch of its own may be compiled here
+                joined.settle(potential, call)
                 calls[layout, batch] = call
         theirs = self._prepare_peer(name, numbers, structures)
         apart = self._check(name, potentials[self.options.layouts[0]], theirs, structures)

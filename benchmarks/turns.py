@@ -12,6 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import joined
 import threads
 
 IN_A_ROW = 16  # structures that each evaluates in a round, at least
@@ -54,11 +55,9 @@ def run(options: argparse.Namespace) -> int:
     from structures import helix, polyalanine, rattled
     from tables import save, table
 
-    from topokrates.model import company, models
+    from topokrates.model import models
 
-    # structures in company at once, where they get the same bits
-    company.PAYS = dict.fromkeys(company.PAYS, 0)
-    company.TELLING = 1
+    joined.at_once()
     print(headline(description(jax.devices()[0], options.threads)))
     fields = [models.load(model) for model in options.models]
     rows, results = [], []
@@ -73,8 +72,8 @@ def run(options: argparse.Namespace) -> int:
                 for _ in range(repeats):
                     potential.energies_and_forces(x)
 
-            for potential in potentials * 3:  # compiled, and tried in company
-                several(potential)
+            for potential in potentials:
+                joined.settle(potential, lambda p=potential: several(p))
             times = np.array(
                 [[timed(lambda p=p: several(p)) for p in potentials] for _ in range(options.rounds)]
             )

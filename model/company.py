@@ -30,17 +30,6 @@ def sizes(atoms: int) -> tuple[int, ...]:
     return (8, 4) if atoms <= SMALL else (4,)
 
 
-def shares(lanes: np.ndarray, cores: int, sizes: Sequence[int]) -> list[np.ndarray]:
-    """Lanes (B,) in parts for the cores, as large as leaves none without one."""
-    parts = []
-    for size in sizes[:-1]:  # of large parts each core gets as many
-        many = len(lanes) // (size * cores) * cores
-        parts += np.split(lanes[: many * size], many) if many else []
-        lanes = lanes[many * size :]
-    size = sizes[-1] if len(lanes) > 2 * cores else 1
-    return parts + [lanes[k : k + size] for k in range(0, len(lanes), size)]
-
-
 class Company:
     """What is known of one potential's shapes: which were seen how often, and which may be joined.
 
@@ -58,6 +47,16 @@ class Company:
         self.seen: Counter[Hashable] = Counter()
         self.alike: Counter[tuple[Hashable, int]] = Counter()
         self.same: dict[tuple[Hashable, int], bool] = {}
+
+    def shares(self, lanes: np.ndarray, cores: int) -> list[np.ndarray]:
+        """Lanes (B,) in parts for the cores: in company where each core has more than two."""
+        parts = []
+        for size in self.sizes[:-1]:  # of large parts each core gets as many
+            many = len(lanes) // (size * cores) * cores
+            parts += np.split(lanes[: many * size], many) if many else []
+            lanes = lanes[many * size :]
+        size = self.sizes[-1] if len(lanes) > 2 * cores else 1
+        return parts + [lanes[k : k + size] for k in range(0, len(lanes), size)]
 
     def evaluate(
         self,

@@ -227,7 +227,7 @@ class CompiledPotential(Potential):
     def _map(self, kernel: Callable, lanes: np.ndarray, *arrays):
         """Yields (lanes, results) chunk by chunk. The first array holds the positions."""
         if self.lanes_per_call == 1:
-            parts = company.shares(lanes, cores.available(), self._company.sizes)
+            parts = self._company.shares(lanes, cores.available())
             found = self._side_by_side(lambda part: self._few(kernel, part, arrays), parts)
             for part, results in zip(parts, found, strict=True):
                 yield part, [np.stack(each) for each in zip(*results, strict=True)]

@@ -23,7 +23,6 @@ TOGETHER = 8_000  # distances measured at once: more leave a core's nearer cache
 # Å: a pair that the host's float64 sees outside the cutoff may be inside in float32
 ROUNDING = 1e-3
 
-
 Ends = tuple[np.ndarray, np.ndarray]  # i < j of pairs, sorted
 
 
@@ -32,7 +31,7 @@ class _Candidates(NamedTuple):
     pairs: Ends
 
 
-class _EveryPair:
+class _AllCandidates:
     """All pairs of a few atoms as candidates, of several structures at once."""
 
     def __init__(self, atoms: int):
@@ -71,7 +70,7 @@ class NeighbourList:
 
     def __init__(self, cutoff: float, atoms: int, size: int | None = None, layout: str = "edges"):
         self.cutoff, self.atoms, self.size, self.layout = cutoff, atoms, size or atoms, layout
-        self._all = _EveryPair(atoms) if atoms <= ALL_CANDIDATES else None
+        self._all = _AllCandidates(atoms) if atoms <= ALL_CANDIDATES else None
         self._kept: dict[int, _Candidates] = {}
         self.built = 0  # k-d trees so far
 

@@ -97,7 +97,7 @@ def read(
     """As `evaluate`, of a table that does not change, with a gradient that reads it again.
 
     Otherwise all six rows of each distance are stored on the way to the value, since the gradient
-    wants them too: on a CPU that takes five times as long as to read them twice.
+    wants them too: on a CPU that takes several times as long as to read them twice.
 
     It can be differentiated backwards any number of times, and forwards after that.
 

@@ -28,7 +28,7 @@ from topokrates.model.company import Company
     ],
 )
 def test_cores_that_would_wait_get_structures_one_by_one(lanes, cores, sizes, expected):
-    parts = company.shares(np.arange(lanes) + 5, cores, sizes)
+    parts = Company(sizes).shares(np.arange(lanes) + 5, cores)
     assert [len(part) for part in parts] == expected
     assert np.concatenate([np.zeros(0, int), *parts]).tolist() == list(range(5, 5 + lanes))
 

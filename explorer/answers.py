@@ -44,7 +44,7 @@ class Answers:
             options |= analysis.heights(self, self.frequencies(), free_energy_at)
         return chart(self, **options)
 
-    def disagreement(self: Landscape, potential: Potential | None = None) -> pd.DataFrame:
+    def disagreement(self: Landscape, potential: Potential | str | None = None) -> pd.DataFrame:
         """How far a committee disagrees about each minimum: `topokrates.uncertainty`."""
         from topokrates import uncertainty
 

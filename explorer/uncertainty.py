@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from topokrates.model.potential import Potential
 
 
-def disagreement(landscape: Landscape, potential: Potential | None = None) -> pd.DataFrame:
+def disagreement(landscape: Landscape, potential: Potential | str | None = None) -> pd.DataFrame:
     """Spread of a committee at each minimum, by energy.
 
     Args:
         landscape: with positions of its minima.
-        potential: a committee's, of this molecule; None for the one that the landscape was made
-            with. It may be another: any committee can look at what any search has found.
+        potential: a committee's, of this molecule, or the names of its models, with commas between
+            them; None for the one that the landscape was made with. It may be another: any
+            committee can look at what any search has found.
 
     Returns:
         A table: id, relative energy, standard deviation of the energy relative to the mean over
@@ -38,12 +39,15 @@ def disagreement(landscape: Landscape, potential: Potential | None = None) -> pd
         force on an atom, with units in the column names.
 
     Raises:
-        InputError: if the potential is no committee.
+        InputError: if the potential is no committee, or a model does not exist.
     """
     import pandas as pd
 
     from topokrates.analysis.harmonics import own_potential
+    from topokrates.exploration import potential_of
 
+    if isinstance(potential, str):
+        potential = potential_of(landscape.molecule, potential)
     found = own_potential(landscape) if potential is None else potential
     if not isinstance(found, CommitteePotential):
         raise InputError(

@@ -81,7 +81,8 @@ def test_provenance_names_every_member_and_precision_is_theirs(members):
 
 def test_a_landscape_says_where_a_committee_disagrees(members):
     molecule = Molecule.from_text("smiles:O")
-    potential = models.load(",".join(map(str, members))).bind(molecule.numbers)
+    names = ",".join(map(str, members))
+    potential = models.load(names).bind(molecule.numbers)
     landscape = Landscape.create(molecule, potential.provenance())
     landscape.add_minimum(0.0, molecule.positions)
     stretched = molecule.positions.copy()
@@ -92,6 +93,9 @@ def test_a_landscape_says_where_a_committee_disagrees(members):
     assert table.iloc[:, 0].tolist() == [1, 2]
     np.testing.assert_allclose(table["spread of the energy (kcal/mol)"], spread[0] * 23.0605, 1e-4)
     np.testing.assert_allclose(table.iloc[:, 3], spread[1].max(axis=1))
+    assert landscape.disagreement(names).equals(table)
+    with pytest.raises(InputError, match="one model"):
+        landscape.disagreement(str(members[0]))
     with pytest.raises(InputError, match="one model"):
         landscape.disagreement(models.load(str(members[0])).bind(molecule.numbers))
 
